@@ -1,0 +1,142 @@
+"""The frozen records that travel between the layers and rest in the store.
+
+An `ExecutionResult` is one command's run, from `pending` to its end. A `Project` is what is known of one
+project: its sandbox, its revision, its server. Both turn into plain JSON mappings and back; nothing secret is
+ever part of them (of a command's environment, the names alone).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Status(StrEnum):
+    """Where an execution stands: `pending` until it ends, then one of the other five."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILED = "failed"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "timeout"
+
+
+def new_execution_id(now: float | None = None) -> str:
+    """Gives a new id: 13 hexadecimal digits of time and 12 of chance, so that ids sort by their time.
+
+    Args:
+        now: Seconds since the epoch; the clock's, when left out.
+    """
+    microseconds = int((time.time() if now is None else now) * 1_000_000)
+    return f"{microseconds:013x}{os.urandom(6).hex()}"
+
+
+class _Record:
+    """Gives a frozen dataclass its way to JSON and back."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Gives a mapping of JSON values."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Gives the record back; unknown names are passed over, so that a newer version's file opens.
+
+        Raises:
+            TypeError: A name without a default is missing.
+        """
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: value for name, value in data.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ExecutionResult(_Record):
+    """One run of one command.
+
+    Attributes:
+        id: Sortable by time (see `new_execution_id`).
+        project: The project's name.
+        command: The text as given.
+        cwd: The working directory, or None for the sandbox's home.
+        user: The user inside the sandbox, or None for the template's.
+        env_names: The names of the variables given, sorted; never their values.
+        sandbox_id: Where it ran; empty while no sandbox is known.
+        backend: `embedded`, or the E2B domain it ran on.
+        session: The id of the kernel session that asked for it.
+        status: See `Status`.
+        stdout: Its standard output, as text.
+        stderr: Its standard error, as text.
+        exit_code: The exit code, or None when it never ended by itself.
+        error: One line on what went wrong, or None.
+        started_at: Seconds since the epoch.
+        duration: Seconds it took.
+        cached: Whether this answer came from the store.
+        truncated: Whether output was left out of the middle of `stdout` or `stderr`.
+    """
+
+    id: str
+    project: str
+    command: str
+    cwd: str | None = None
+    user: str | None = None
+    env_names: tuple[str, ...] = ()
+    sandbox_id: str = ""
+    backend: str = ""
+    session: str = ""
+    status: Status = Status.PENDING
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: int | None = None
+    error: str | None = None
+    started_at: float = 0.0
+    duration: float = 0.0
+    cached: bool = False
+    truncated: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))
+        object.__setattr__(self, "env_names", tuple(self.env_names))
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command ended with exit code 0."""
+        return self.status is Status.SUCCESS
+
+    def __repr__(self) -> str:
+        where = f"{self.project} on {self.backend or 'no sandbox'}"
+        how = "cached" if self.cached else f"{self.duration:.2f} s"
+        code = "" if self.exit_code is None else f" exit {self.exit_code},"
+        return f"<{self.status}:{code} {how}, {where}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project(_Record):
+    """What is known of one project.
+
+    Attributes:
+        name: The project's name.
+        template: The sandbox template it was made from.
+        sandbox_id: Its sandbox; empty while it has none.
+        sandbox_expires_at: When that sandbox ends unless it is extended, in seconds since the epoch.
+        backend: `embedded`, or the E2B domain.
+        revision: Raised by every write to the sandbox's files, so that older cached results no longer hold.
+        path: The directory inside the sandbox.
+        port: The dev server's port, or None.
+        created_at: Seconds since the epoch.
+        updated_at: Seconds since the epoch.
+    """
+
+    name: str
+    template: str = "base"
+    sandbox_id: str = ""
+    sandbox_expires_at: float = 0.0
+    backend: str = ""
+    revision: int = 0
+    path: str = "/home/user"
+    port: int | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
