@@ -75,6 +75,7 @@ class ExecutionResult(_Record):
         started_at: Seconds since the epoch.
         duration: Seconds it took.
         cached: Whether this answer came from the store.
+        cached_at: When the command really ran, for a cached answer; seconds since the epoch.
         truncated: Whether output was left out of the middle of `stdout` or `stderr`.
     """
 
@@ -95,6 +96,7 @@ class ExecutionResult(_Record):
     started_at: float = 0.0
     duration: float = 0.0
     cached: bool = False
+    cached_at: float | None = None
     truncated: bool = False
 
     def __post_init__(self) -> None:
@@ -140,3 +142,49 @@ class Project(_Record):
     port: int | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry(_Record):
+    """A file or directory inside a sandbox.
+
+    Attributes:
+        name: Its name.
+        path: Its absolute path.
+        type: `file` or `dir` (E2B's words).
+        size: Bytes.
+        permissions: As `ls -l` shows them.
+        owner: The owner's name.
+        modified_at: Seconds since the epoch.
+        symlink_target: Where a symbolic link leads, or None.
+    """
+
+    name: str
+    path: str
+    type: str
+    size: int = 0
+    permissions: str = ""
+    owner: str = ""
+    modified_at: float = 0.0
+    symlink_target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxState(_Record):
+    """A project's sandbox, as its server sees it.
+
+    Attributes:
+        project: The project's name.
+        backend: `embedded`, or the E2B domain.
+        state: `running`, `gone` (it was known and has ended) or `none`.
+        sandbox_id: Its id; empty when there is none.
+        expires_at: When it ends unless extended, in seconds since the epoch.
+        template: What it was made from.
+    """
+
+    project: str
+    backend: str
+    state: str
+    sandbox_id: str = ""
+    expires_at: float = 0.0
+    template: str = ""

@@ -1,0 +1,318 @@
+"""The language between a client and a worker: requests go in, events come while the work goes on, an envelope ends it.
+
+A request is a mapping with a `type` and the fields of one of the dataclasses below; `parse_request` checks one and
+gives the dataclass. While the work goes on the worker emits events: `Output`, `Progress`, `Attached`. It ends with
+one envelope: `{"success": true, "data": …, "timestamp": …}` or `{"success": false, "error": …, "code": …,
+"timestamp": …}`, where `code` is that of a class in `e2b_magic.exceptions` and `timestamp` counts milliseconds.
+All of it is JSON, so the same words travel in a process and over HTTP (events as lines of NDJSON).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import types
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, from_code
+
+PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_project_name(name: object) -> str:
+    """Gives the name back when it can name a project.
+
+    Raises:
+        InvalidRequestError: It holds a slash, a leading dot or anything else that a name may not hold.
+    """
+    if isinstance(name, str) and PROJECT_NAME.fullmatch(name):
+        return name
+    raise InvalidRequestError(
+        f"{name!r} cannot name a project: use up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What every request carries.
+
+    Attributes:
+        project_id: The project's name.
+        template: The sandbox template, should a sandbox have to be made.
+        sandbox_id: The sandbox that the client last knew for this project; empty when it knew none.
+    """
+
+    type: ClassVar[str]
+    project_id: str
+    template: str = "base"
+    sandbox_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_project_name(self.project_id)
+
+    def to_json(self) -> dict[str, Any]:
+        """Gives the mapping that `parse_request` reads."""
+        return {"type": self.type, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecuteCommand(Request):
+    """Run a command with `bash -l -c`.
+
+    Attributes:
+        command: The text, as the shell is to read it.
+        cwd: The working directory; the user's home when None.
+        envs: Environment variables; left out of every repr.
+        user: The user inside the sandbox; the template's when None.
+        timeout: Seconds after which the command is killed; None lets it run.
+    """
+
+    type: ClassVar[str] = "execute_command"
+    command: str
+    cwd: str | None = None
+    envs: dict[str, str] = field(default_factory=dict, repr=False)
+    user: str | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        if not self.command.strip():
+            raise InvalidRequestError("The command is empty: give the text to run, as in `ls -la`")
+        if "\0" in self.command:
+            raise InvalidRequestError("The command holds a NUL character, which no shell can read")
+        if self.timeout is not None and not 0 < self.timeout < float("inf"):
+            raise InvalidRequestError(f"timeout must be a number of seconds above 0, not {self.timeout!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnPath(Request):
+    path: str
+    user: str | None = None
+
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        if not self.path or "\0" in self.path:
+            raise InvalidRequestError(f"{self.path!r} cannot be a path in a sandbox")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteFile(_OnPath):
+    """Write a file, making the directories above it.
+
+    Attributes:
+        content: The file's new content, in `encoding`.
+        encoding: `utf-8` for text, `base64` for any bytes.
+        append: Add to the file's end instead of replacing it.
+        mode: Permission bits to set, such as 0o755; left as they are when None.
+    """
+
+    type: ClassVar[str] = "write_file"
+    content: str = field(repr=False)
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    append: bool = False
+    mode: int | None = None
+
+    def __post_init__(self) -> None:
+        _OnPath.__post_init__(self)
+        if self.mode is not None and not 0 <= self.mode <= 0o7777:
+            raise InvalidRequestError(f"mode must lie between 0 and 0o7777, not {self.mode!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFile(_OnPath):
+    """Read a file; the answer's `content` is base64.
+
+    Attributes:
+        limit: The largest file to read, in bytes.
+    """
+
+    type: ClassVar[str] = "read_file"
+    limit: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFiles(_OnPath):
+    """List a directory; the answer's `entries` are mappings of `FileEntry`."""
+
+    type: ClassVar[str] = "list_files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFile(_OnPath):
+    """Remove a file, or a directory with all in it when `recursive`."""
+
+    type: ClassVar[str] = "remove_file"
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxStatus(Request):
+    """Ask whether the project's sandbox is alive, without making one."""
+
+    type: ClassVar[str] = "sandbox_status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillSandbox(Request):
+    """End the project's sandbox, and any other that carries the project's name."""
+
+    type: ClassVar[str] = "kill_sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupProject(Request):
+    """Make a project's files and install what it needs (the handler answers this from its own issue on)."""
+
+    type: ClassVar[str] = "setup_project"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartDevServer(Request):
+    """Start a project's server in the background (the handler answers this from its own issue on)."""
+
+    type: ClassVar[str] = "start_dev_server"
+    command: str
+    port: int | None = None
+
+
+REQUESTS: dict[str, type[Request]] = {
+    request.type: request
+    for request in (
+        ExecuteCommand, WriteFile, ReadFile, ListFiles, RemoveFile, SandboxStatus, KillSandbox, SetupProject,
+        StartDevServer,
+    )
+}  # fmt: skip
+
+
+@cache
+def _field_types(request: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(request)
+    return {entry.name: hints[entry.name] for entry in fields(request)}
+
+
+def _fits(value: object, kind: Any) -> bool:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType or origin is typing.Union:
+        return any(_fits(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            isinstance(name, str) and _fits(item, arguments[1]) for name, item in value.items()
+        )
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _kind_name(kind: Any) -> str:
+    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType or origin is typing.Union:
+        return " or ".join(map(_kind_name, arguments))
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    return "a mapping of strings to strings" if origin is dict else names.get(kind, str(kind))
+
+
+def parse_request(payload: object) -> Request:
+    """Gives the typed request that a mapping of JSON values stands for.
+
+    Raises:
+        InvalidRequestError: Its type is unknown, a field is missing, unknown or of the wrong kind.
+    """
+    if not isinstance(payload, dict):
+        raise InvalidRequestError("A request must be a JSON object with a `type`")
+    values = dict(payload)
+    kind = values.pop("type", None)
+    request = REQUESTS.get(kind) if isinstance(kind, str) else None
+    if request is None:
+        raise InvalidRequestError(f"Unknown request type {kind!r}: use one of {', '.join(sorted(REQUESTS))}")
+    expected = _field_types(request)
+    if unknown := sorted(map(str, values.keys() - expected.keys())):
+        raise InvalidRequestError(f"{kind} does not take {', '.join(unknown)}: it takes {', '.join(expected)}")
+    for name, value in values.items():
+        if not _fits(value, expected[name]):
+            raise InvalidRequestError(f"{kind}: {name} must be {_kind_name(expected[name])}")
+    needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
+    if missing := sorted(needed - values.keys()):
+        raise InvalidRequestError(f"{kind} needs {', '.join(missing)}")
+    return request(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A piece of a command's output, in the order it came; `stream` is `stdout` or `stderr`."""
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A line on how the work gets on, or on something a user should know, such as a sandbox made anew."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The sandbox that the work goes on in.
+
+    Attributes:
+        sandbox_id: Its id.
+        backend: `embedded`, or the E2B domain.
+        expires_at: When it ends unless extended, in seconds since the epoch.
+        created: Whether it was made for this request.
+    """
+
+    sandbox_id: str
+    backend: str
+    expires_at: float
+    created: bool
+
+
+Event = Output | Progress | Attached
+Emit = Callable[[Event], Awaitable[None]]
+
+_EVENTS: dict[str, type[Output | Progress | Attached]] = {"output": Output, "progress": Progress, "attached": Attached}
+
+
+def event_to_json(event: Event) -> dict[str, Any]:
+    """Gives the mapping of one NDJSON line."""
+    return {"event": type(event).__name__.lower(), **asdict(event)}
+
+
+def event_from_json(data: dict[str, Any]) -> Event:
+    """Gives the event back that `event_to_json` wrote."""
+    values = dict(data)
+    return _EVENTS[values.pop("event")](**values)
+
+
+Envelope = dict[str, Any]
+
+
+def success(data: dict[str, Any]) -> Envelope:
+    """Gives the envelope of work that was done."""
+    return {"success": True, "data": data, "timestamp": int(time.time() * 1000)}
+
+
+def failure(error: E2BMagicError) -> Envelope:
+    """Gives the envelope of work that failed; only the error's code and one line of text travel."""
+    return {"success": False, "error": str(error), "code": error.code, "timestamp": int(time.time() * 1000)}
+
+
+def unwrap(envelope: Envelope) -> dict[str, Any]:
+    """Gives an envelope's data.
+
+    Raises:
+        E2BMagicError: The class that the envelope's error code stands for.
+    """
+    if envelope["success"]:
+        data: dict[str, Any] = envelope["data"]
+        return data
+    raise from_code(envelope["code"], envelope["error"])
