@@ -189,9 +189,9 @@ REQUESTS: dict[str, type[Request]] = {
 
 
 @cache
-def _field_types(request: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(request)
-    return {entry.name: hints[entry.name] for entry in fields(request)}
+def _field_types(kind: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(REQUESTS[kind])
+    return {entry.name: hints[entry.name] for entry in fields(REQUESTS[kind])}
 
 
 def _fits(value: object, kind: Any) -> bool:
@@ -229,10 +229,9 @@ def parse_request(payload: object) -> Request:
         raise InvalidRequestError("A request must be a JSON object with a `type`")
     values = dict(payload)
     kind = values.pop("type", None)
-    request = REQUESTS.get(kind) if isinstance(kind, str) else None
-    if request is None:
+    if not isinstance(kind, str) or kind not in REQUESTS:
         raise InvalidRequestError(f"Unknown request type {kind!r}: use one of {', '.join(sorted(REQUESTS))}")
-    expected = _field_types(request)
+    request, expected = REQUESTS[kind], _field_types(kind)
     if unknown := sorted(map(str, values.keys() - expected.keys())):
         raise InvalidRequestError(f"{kind} does not take {', '.join(unknown)}: it takes {', '.join(expected)}")
     for name, value in values.items():
