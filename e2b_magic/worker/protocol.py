@@ -1,6 +1,6 @@
 """The language between a client and a worker: requests go in, events come while the work goes on, an envelope ends it.
 
-A request is a mapping with a `type` and the fields of one of the dataclasses below; `parse_request` checks one and
+A request is a mapping with a `type` and the fields of one of the dataclasses below; `validation` checks one and
 gives the dataclass. While the work goes on the worker emits events: `Output`, `Progress`, `Attached`. It ends with
 one envelope: `{"success": true, "data": …, "timestamp": …}` or `{"success": false, "error": …, "code": …,
 "timestamp": …}`, where `code` is that of a class in `e2b_magic.exceptions` and `timestamp` counts milliseconds.
@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import re
 import time
-import types
-import typing
 from collections.abc import Awaitable, Callable
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, from_code
@@ -55,7 +52,7 @@ class Request:
         check_project_name(self.project_id)
 
     def to_json(self) -> dict[str, Any]:
-        """Gives the mapping that `parse_request` reads."""
+        """Gives the mapping that `parse_request` (in `validation`) reads."""
         return {"type": self.type, **asdict(self)}
 
 
@@ -186,61 +183,6 @@ REQUESTS: dict[str, type[Request]] = {
         StartDevServer,
     )
 }  # fmt: skip
-
-
-@cache
-def _field_types(kind: str) -> dict[str, Any]:
-    hints = typing.get_type_hints(REQUESTS[kind])
-    return {entry.name: hints[entry.name] for entry in fields(REQUESTS[kind])}
-
-
-def _fits(value: object, kind: Any) -> bool:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType or origin is typing.Union:
-        return any(_fits(value, option) for option in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            isinstance(name, str) and _fits(item, arguments[1]) for name, item in value.items()
-        )
-    if kind in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
-def _kind_name(kind: Any) -> str:
-    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType or origin is typing.Union:
-        return " or ".join(map(_kind_name, arguments))
-    if origin is Literal:
-        return " or ".join(map(repr, arguments))
-    return "a mapping of strings to strings" if origin is dict else names.get(kind, str(kind))
-
-
-def parse_request(payload: object) -> Request:
-    """Gives the typed request that a mapping of JSON values stands for.
-
-    Raises:
-        InvalidRequestError: Its type is unknown, a field is missing, unknown or of the wrong kind.
-    """
-    if not isinstance(payload, dict):
-        raise InvalidRequestError("A request must be a JSON object with a `type`")
-    values = dict(payload)
-    kind = values.pop("type", None)
-    if not isinstance(kind, str) or kind not in REQUESTS:
-        raise InvalidRequestError(f"Unknown request type {kind!r}: use one of {', '.join(sorted(REQUESTS))}")
-    request, expected = REQUESTS[kind], _field_types(kind)
-    if unknown := sorted(map(str, values.keys() - expected.keys())):
-        raise InvalidRequestError(f"{kind} does not take {', '.join(unknown)}: it takes {', '.join(expected)}")
-    for name, value in values.items():
-        if not _fits(value, expected[name]):
-            raise InvalidRequestError(f"{kind}: {name} must be {_kind_name(expected[name])}")
-    needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
-    if missing := sorted(needed - values.keys()):
-        raise InvalidRequestError(f"{kind} needs {', '.join(missing)}")
-    return request(**values)
 
 
 @dataclass(frozen=True, slots=True)

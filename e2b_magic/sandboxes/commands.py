@@ -1,0 +1,231 @@
+"""Running a command in a sandbox, and ending it for good.
+
+The command runs until it exits, its time is over or its caller cancels. In the last two cases the whole of what it
+started is ended: first SIGINT, as a terminal would send it, then SIGKILL. E2B's own kill reaches the one process it
+started and leaves that one's children running (E2B#500), so a small script inside the sandbox looks for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
+
+from e2b_magic.exceptions import (
+    CommandTimeoutError,
+    E2BMagicError,
+    SandboxGoneError,
+    SandboxUnreachableError,
+)
+from e2b_magic.output import OutputBuffer
+from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.protocol import Emit, ExecuteCommand, Output
+
+_log = logging.getLogger(__name__)
+
+GRACE = 0.8
+"""How long an interrupted command may take to end by itself, in seconds; a prompt should be back within 2."""
+ENDING = 1.7
+"""How long ending a command may take in all, in seconds, before its caller is answered regardless."""
+SILENCE = 30
+"""After this many seconds without output the sandbox is asked whether it is alive (E2B#1128: streams that hang)."""
+EXTENDING = 300
+"""A running command moves its sandbox's end this often, in seconds."""
+
+# Every process below $1, or of its process group or session, which also finds children whose parent has exited.
+_SIGNAL_TREE = r"""
+root=$1; wanted=" $1 "; rows=()
+for stat in /proc/[0-9]*/stat; do
+  read -r line 2>/dev/null < "$stat" || continue
+  pid=${stat//[!0-9]/}; set -- ${line##*) }; rows+=("$pid $2 $3 $4")
+done
+grew=1
+while [ "$grew" ]; do
+  grew=
+  for row in "${rows[@]}"; do
+    set -- $row
+    case "$wanted" in *" $1 "*) continue;; esac
+    case "$wanted" in *" $2 "*) wanted="$wanted$1 "; grew=1; continue;; esac
+    if [ "$3" = "$root" ] || [ "$4" = "$root" ]; then wanted="$wanted$1 "; grew=1; fi
+  done
+done
+kill -s "$SIGNAL" $wanted 2>/dev/null; true
+"""
+
+
+@dataclass(slots=True)
+class Execution:
+    """One command at work.
+
+    Attributes:
+        lease: Where it runs.
+        request: What was asked.
+        emit: Where its output goes.
+        stdout: What it wrote so far.
+        stderr: What it complained of so far.
+    """
+
+    lease: Lease
+    request: ExecuteCommand
+    emit: Emit
+    stdout: OutputBuffer = field(default_factory=OutputBuffer)
+    stderr: OutputBuffer = field(default_factory=OutputBuffer)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> dict[str, Any]:
+        """Gives the command's `exit_code`, `stdout`, `stderr` and whether they are `truncated`.
+
+        Raises:
+            CommandTimeoutError: It ran longer than the request allows and was ended.
+            SandboxGoneError: The sandbox ended under it.
+        """
+        handle = await self._start()
+        # One task reads the end, and it is only ever waited for with asyncio.wait: to await it would hand a
+        # cancellation on to the SDK's stream, and what the command still says while it is being ended would be lost.
+        ended = asyncio.create_task(_exit_code(handle))
+        try:
+            async with asyncio.timeout(self.request.timeout):
+                exit_code = await self._wait(ended)
+        except TimeoutError:
+            await self._end(handle, ended)
+            raise CommandTimeoutError(
+                f"The command ran longer than {self.request.timeout:g} s and was killed"
+            ) from None
+        except asyncio.CancelledError:
+            await self._end(handle, ended)
+            raise
+        finally:
+            ended.cancel()
+        return {
+            "exit_code": exit_code,
+            "stdout": self.stdout.text(),
+            "stderr": self.stderr.text(),
+            "truncated": self.stdout.truncated or self.stderr.truncated,
+        }
+
+    async def _start(self) -> AsyncCommandHandle[None]:
+        """Starts the command; a cancellation meanwhile waits for the start, since only a known pid can be ended."""
+        starting = asyncio.create_task(self._send())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting], timeout=ENDING / 2)
+            if starting.done() and not starting.cancelled() and starting.exception() is None:
+                handle = starting.result()
+                await self._end(handle, asyncio.create_task(_exit_code(handle)))
+            starting.cancel()
+            raise
+
+    async def _send(self) -> AsyncCommandHandle[None]:
+        # The SDK's own timeout is a second line only: it makes the server kill the command should we not be there to
+        # do it. 0 lifts its default of 60 s.
+        limit = 0 if self.request.timeout is None else self.request.timeout + 10
+        with translating():
+            return await self.lease.sandbox.commands.run(
+                self.request.command,
+                background=True,
+                envs=self.request.envs,
+                user=self.request.user,
+                cwd=self.request.cwd,
+                on_stdout=self._on_stdout,
+                on_stderr=self._on_stderr,
+                stdin=False,
+                timeout=limit,
+                retain_output=False,
+            )
+
+    async def _on_stdout(self, text: str) -> None:
+        self._heard.set()
+        self.stdout.append(text)
+        await self.emit(Output("stdout", text))
+
+    async def _on_stderr(self, text: str) -> None:
+        self._heard.set()
+        self.stderr.append(text)
+        await self.emit(Output("stderr", text))
+
+    async def _wait(self, ended: asyncio.Task[int]) -> int:
+        watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait([ended, watching], return_when=asyncio.FIRST_COMPLETED)
+            return ended.result() if ended.done() else await watching
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> NoReturn:
+        """Ends, with an error, when the sandbox has fallen silent and does not answer any more."""
+        while True:
+            self._heard.clear()
+            try:
+                await asyncio.wait_for(self._heard.wait(), SILENCE)
+                continue
+            except TimeoutError:
+                pass
+            with translating():
+                if not await self.lease.sandbox.is_running(request_timeout=SILENCE):
+                    raise SandboxGoneError("The sandbox ended while the command ran; its files are lost")
+
+    async def _end(self, handle: AsyncCommandHandle[None], ended: asyncio.Task[int]) -> None:
+        """Ends the command and all that it started, within `ENDING` seconds."""
+        try:
+            async with asyncio.timeout(ENDING):
+                await signal_tree(self.lease.sandbox, handle.pid, "INT", self.request.user)
+                await asyncio.wait([ended], timeout=GRACE)
+                await signal_tree(self.lease.sandbox, handle.pid, "KILL", self.request.user)
+                await asyncio.wait([ended], timeout=GRACE / 2)
+        except (TimeoutError, E2BMagicError) as error:
+            # The sandbox does not answer, or is gone: what runs there is out of reach, and the caller has to be
+            # told of the interruption itself.
+            _log.warning("the interrupted command may still run in %s: %s", self.lease.sandbox_id, error)
+
+
+async def _exit_code(handle: AsyncCommandHandle[None]) -> int:
+    try:
+        with translating():
+            return (await handle.wait()).exit_code
+    except CommandExitException as failed:
+        return failed.exit_code
+
+
+async def signal_tree(sandbox: AsyncSandbox, pid: int, signal: str, user: str | None) -> None:
+    """Sends a signal to a process in a sandbox and to everything that it started.
+
+    Args:
+        sandbox: Where the process runs.
+        pid: The process that was started.
+        signal: The signal's name without `SIG`.
+        user: Who runs it; signals are sent as that user.
+    """
+    with translating():
+        await sandbox.commands.run(
+            f"set -- {pid}\nSIGNAL={signal}\n{_SIGNAL_TREE}", user=user, timeout=5, request_timeout=5
+        )
+
+
+async def execute(manager: SandboxManager, request: ExecuteCommand, emit: Emit) -> dict[str, Any]:
+    """Runs a request's command in its project's sandbox and gives what `Execution.run` gives.
+
+    Raises:
+        SandboxGoneError: The sandbox ended before or under the command, which is not run again by itself.
+    """
+    lease = await manager.lease(request, emit)
+    extending = asyncio.create_task(_keep_alive(manager, lease))
+    try:
+        return await Execution(lease, request, emit).run()
+    except (SandboxGoneError, SandboxUnreachableError) as error:
+        manager.forget(lease)
+        raise type(error)(
+            f"{error}. The command is not run again by itself: its effects, if any, are unknown"
+        ) from None
+    finally:
+        extending.cancel()
+
+
+async def _keep_alive(manager: SandboxManager, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(EXTENDING)
+        manager.extend(lease)

@@ -1,0 +1,167 @@
+"""Reading, writing, listing and removing files in a sandbox."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from e2b import AsyncSandbox, CommandExitException, EntryInfo, FileType
+
+from e2b_magic.exceptions import (
+    FileError,
+    FileTooLargeError,
+    InvalidRequestError,
+    RemotePathError,
+    SandboxGoneError,
+    SandboxUnreachableError,
+)
+from e2b_magic.records import FileEntry
+from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.protocol import Emit, ListFiles, ReadFile, RemoveFile, Request, WriteFile
+
+
+def _entry(info: EntryInfo) -> FileEntry:
+    return FileEntry(
+        name=info.name,
+        path=info.path,
+        type=info.type.value if info.type else "file",
+        size=info.size,
+        permissions=info.permissions,
+        owner=info.owner,
+        modified_at=info.modified_time.timestamp(),
+        symlink_target=info.symlink_target,
+    )
+
+
+@asynccontextmanager
+async def _leased(manager: SandboxManager, request: Request, emit: Emit) -> AsyncIterator[Lease]:
+    """Gives a lease and the SDK's errors as ours; a sandbox found to be gone is forgotten."""
+    lease = await manager.lease(request, emit)
+    try:
+        with translating():
+            yield lease
+    except (SandboxGoneError, SandboxUnreachableError):
+        manager.forget(lease)
+        raise
+
+
+def _content(request: WriteFile) -> bytes:
+    if request.encoding == "utf-8":
+        return request.content.encode("utf-8", "surrogateescape")
+    try:
+        return base64.b64decode(request.content, validate=True)
+    except ValueError:
+        raise InvalidRequestError("write_file: content is not base64, though encoding says so") from None
+
+
+async def write(manager: SandboxManager, request: WriteFile, emit: Emit) -> dict[str, Any]:
+    """Writes a file and gives its entry.
+
+    Raises:
+        RemotePathError: A directory stands at the path.
+        NotEnoughSpaceError: The sandbox's disk is full.
+    """
+    content = _content(request)
+    async with _leased(manager, request, emit) as lease:
+        files = lease.sandbox.files
+        if await files.exists(request.path, user=request.user):
+            info = await files.get_info(request.path, user=request.user)
+            if info.type is FileType.DIR:
+                raise RemotePathError(f"{request.path} is a directory: name a file in it to write")
+        if request.append:
+            await _append(lease.sandbox, request, content)
+        else:
+            await files.write(request.path, content, user=request.user, request_timeout=0)
+        if request.mode is not None:
+            await _shell(lease.sandbox, request, f"chmod {request.mode:o}")
+        return _entry(await files.get_info(request.path, user=request.user)).to_json()
+
+
+async def _append(sandbox: AsyncSandbox, request: WriteFile, content: bytes) -> None:
+    """Adds to a file's end: E2B only writes whole files, so the addition is uploaded and joined by a command."""
+    part = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
+    await sandbox.files.write(part, content, user=request.user, request_timeout=0)
+    await _shell(sandbox, request, f"part={part}; trap 'rm -f $part' EXIT; cat $part >>")
+
+
+async def _shell(sandbox: AsyncSandbox, request: WriteFile, command: str) -> None:
+    """Runs a command whose last word is the request's path.
+
+    Raises:
+        FileError: It failed; the text is the command's own.
+    """
+    path = shlex.quote(request.path)
+    if request.path.startswith("~"):
+        path = "~" + shlex.quote(request.path[1:]) if request.path[1:] else "~"
+    try:
+        await sandbox.commands.run(f"{command} {path}", user=request.user)
+    except CommandExitException as failed:
+        raise FileError(f"{request.path}: {failed.stderr.strip().splitlines()[-1:] or failed.exit_code}") from None
+
+
+async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[str, Any]:
+    """Gives a file's entry, and its content in base64.
+
+    Raises:
+        RemoteFileNotFoundError: There is nothing at the path.
+        RemotePathError: A directory stands there.
+        FileTooLargeError: It is larger than the request's limit.
+    """
+    async with _leased(manager, request, emit) as lease:
+        info = await lease.sandbox.files.get_info(request.path, user=request.user)
+        if info.type is FileType.DIR:
+            raise RemotePathError(f"{request.path} is a directory: list it, or name a file in it")
+        chunks: list[bytes] = []
+        size = info.size
+        if size <= request.limit:
+            size = 0
+            stream = await lease.sandbox.files.read(request.path, format="stream", user=request.user)
+            async with stream:
+                async for chunk in stream:
+                    size += len(chunk)
+                    if size > request.limit:
+                        break
+                    chunks.append(chunk)
+        # A file may grow while it is read, and some (in /proc) say that they are empty: what came is what counts.
+        if size > request.limit:
+            raise FileTooLargeError(
+                f"{request.path} has {max(size, info.size) / 1e6:,.0f} MB and read_file gives at most "
+                f"{request.limit / 1e6:,.0f} MB: read a part of it with a command such as head, or raise limit"
+            )
+        return {**_entry(info).to_json(), "content": base64.b64encode(b"".join(chunks)).decode()}
+
+
+async def list_directory(manager: SandboxManager, request: ListFiles, emit: Emit) -> dict[str, Any]:
+    """Gives the entries of a directory, directories first, then by name.
+
+    Raises:
+        RemoteFileNotFoundError: There is nothing at the path.
+        RemotePathError: A file stands there.
+    """
+    async with _leased(manager, request, emit) as lease:
+        info = await lease.sandbox.files.get_info(request.path, user=request.user)
+        if info.type is not FileType.DIR:
+            raise RemotePathError(f"{request.path} is a file: read it, or list its directory")
+        found = [_entry(entry) for entry in await lease.sandbox.files.list(request.path, user=request.user)]
+        found.sort(key=lambda entry: (entry.type != "dir", entry.name))
+        return {"entries": [entry.to_json() for entry in found]}
+
+
+async def remove(manager: SandboxManager, request: RemoveFile, emit: Emit) -> dict[str, Any]:
+    """Removes a file or directory and gives the entry that it was.
+
+    Raises:
+        RemoteFileNotFoundError: There is nothing at the path.
+        RemotePathError: A directory stands there and the request is not recursive.
+    """
+    async with _leased(manager, request, emit) as lease:
+        info = await lease.sandbox.files.get_info(request.path, user=request.user)
+        if info.type is FileType.DIR and not request.recursive:
+            raise RemotePathError(f"{request.path} is a directory: ask for it with all in it (recursive) to remove it")
+        await lease.sandbox.files.remove(request.path, user=request.user)
+        return _entry(info).to_json()

@@ -1,0 +1,282 @@
+"""One sandbox a project: found again, made once, kept alive while it is used.
+
+A manager lives as long as a kernel, or a Jupyter server. Asked for a project's sandbox it gives a `Lease`:
+
+1. the sandbox it holds already, for as long as that was seen alive within the last 55 minutes;
+2. else the one whose id the client remembers from an earlier session;
+3. else one that carries this project's metadata, left by a session that died before it could tell its id;
+4. else a new one.
+
+Steps 2 to 4 run once however many ask: inside a process one task serves all, between processes a lock file lets one
+go first and the rest find its sandbox at step 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from e2b import AsyncSandbox, SandboxInfo, SandboxQuery
+from filelock import AsyncFileLock
+from filelock import Timeout as LockTimeout
+
+from e2b_magic.config import Configuration
+from e2b_magic.exceptions import (
+    BackendError,
+    E2BMagicError,
+    InvalidRequestError,
+    SandboxGoneError,
+    SandboxUnreachableError,
+)
+from e2b_magic.sandboxes.connection import Connection, connect
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.protocol import Attached, Emit, Progress, Request
+
+TIMEOUT = 3600
+"""How long a sandbox lives after its last use, in seconds: the most that E2B's hobby plan allows."""
+REUSE = 55 * 60
+"""How long a sandbox is reused without asking its server, in seconds: the seed's 55 minutes."""
+IDLE = 30
+"""After this many seconds without use a sandbox is asked whether it is alive before work is sent to it."""
+EXTEND_EVERY = 60
+"""A used sandbox's end is moved at most this often, in seconds."""
+LOCK_TIMEOUT = 120
+"""How long to wait for another process that is starting the same project's sandbox, in seconds."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A project's sandbox, ready for use.
+
+    Attributes:
+        sandbox: The SDK's object.
+        connection: Where it lives.
+        project: The project's name.
+        template: What it was made from.
+        expires_at: When it ends unless extended, in seconds since the epoch.
+        verified: When it was last seen alive, on the monotonic clock.
+        used: When it was last used, on the monotonic clock.
+    """
+
+    sandbox: AsyncSandbox
+    connection: Connection
+    project: str
+    template: str
+    expires_at: float
+    verified: float = field(default_factory=time.monotonic)
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def sandbox_id(self) -> str:
+        """The sandbox's id."""
+        return self.sandbox.sandbox_id
+
+    def check_template(self, template: str) -> None:
+        """Refuses a request that means another template than the sandbox was made from.
+
+        Raises:
+            InvalidRequestError: The templates differ.
+        """
+        if template != self.template:
+            raise InvalidRequestError(
+                f"Project {self.project!r} has a sandbox of template {self.template!r}: kill it before "
+                f"using {template!r}, or choose another project"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A lease as whoever waited for it is told of it: was it made, and does it stand for one that was lost?"""
+
+    lease: Lease
+    created: bool
+    replaced: bool
+
+
+class SandboxManager:
+    """Keeps the sandboxes of one user's projects.
+
+    Args:
+        configuration: Which E2B to use, and where the lock files lie.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self._connection: Connection | None = None
+        self._leases: dict[str, Lease] = {}
+        self._arriving: dict[str, asyncio.Task[_Arrival]] = {}
+        self._extending: set[asyncio.Task[None]] = set()
+
+    async def lease(self, request: Request, emit: Emit) -> Lease:
+        """Gives the sandbox of a request's project, making one when there is none.
+
+        Raises:
+            InvalidRequestError: The project's sandbox was made from another template.
+            BackendError: No sandbox could be had.
+        """
+        lease, created = await self._held(request.project_id), False
+        if lease is None:
+            arrival = await self._arrive(request)
+            lease, created = arrival.lease, arrival.created
+            if arrival.replaced:
+                await emit(
+                    Progress(
+                        f"The sandbox of project {lease.project!r} had ended: its files are lost, a new one is used"
+                    )
+                )
+        lease.check_template(request.template)
+        if time.time() + TIMEOUT - lease.expires_at > EXTEND_EVERY:
+            self.extend(lease)
+        await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created))
+        return lease
+
+    def forget(self, lease: Lease) -> None:
+        """Drops a lease whose sandbox was seen to have ended, so that the next request finds or makes another."""
+        if self._leases.get(lease.project) is lease:
+            del self._leases[lease.project]
+
+    async def connection(self) -> Connection:
+        """Gives the E2B server in use, starting the embedded one when it is down.
+
+        Raises:
+            ConfigurationError: There is no server that could be used.
+        """
+        if self._connection is None or not self._connection.alive():
+            self._connection = await connect(self.configuration)
+        return self._connection
+
+    async def find(self, request: Request) -> SandboxInfo | None:
+        """Gives what the server knows of a project's sandbox, or None; makes and extends nothing."""
+        connection = await self.connection()
+        with translating():
+            found = await self._tagged(connection, request.project_id)
+        return next((info for info in found if info.sandbox_id == request.sandbox_id), found[0] if found else None)
+
+    async def kill(self, request: Request) -> list[str]:
+        """Ends every sandbox of a project and gives the ids of those that were alive."""
+        connection = await self.connection()
+        self._leases.pop(request.project_id, None)
+        with translating():
+            found = [info.sandbox_id for info in await self._tagged(connection, request.project_id)]
+            return [one for one in found if await AsyncSandbox.kill(one, **connection.options())]
+
+    async def close(self) -> None:
+        """Ends the manager's own work; the sandboxes live on until their time is over."""
+        tasks = [*self._arriving.values(), *self._extending]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _held(self, project: str) -> Lease | None:
+        lease = self._leases.get(project)
+        if lease is None:
+            return None
+        now = time.monotonic()
+        fresh = now - lease.verified < REUSE and time.time() < lease.expires_at and lease.connection.alive()
+        if fresh and (now - lease.used < IDLE or await self._answers(lease)):
+            lease.used = now
+            return lease
+        self.forget(lease)
+        return None
+
+    async def _answers(self, lease: Lease) -> bool:
+        try:
+            with translating():
+                return await lease.sandbox.is_running(request_timeout=10)
+        except SandboxUnreachableError:
+            return False
+
+    async def _arrive(self, request: Request) -> _Arrival:
+        task = self._arriving.get(request.project_id)
+        if task is None:
+            task = asyncio.create_task(self._find_or_create(request))
+            self._arriving[request.project_id] = task
+            task.add_done_callback(lambda _: self._arriving.pop(request.project_id, None))
+        # Shielded: an impatient caller must not take the sandbox away from the others who wait for it.
+        return await asyncio.shield(task)
+
+    async def _find_or_create(self, request: Request) -> _Arrival:
+        connection = await self.connection()
+        try:
+            async with AsyncFileLock(self._lock_path(connection, request.project_id), timeout=LOCK_TIMEOUT):
+                with translating():
+                    lease = await self._find_alive(connection, request)
+                    created = lease is None
+                    if lease is None:
+                        lease = await self._create(connection, request)
+        except LockTimeout:
+            raise BackendError(
+                f"Another process has been starting the sandbox of project {request.project_id!r} for "
+                f"{LOCK_TIMEOUT} s: wait for it, or end it"
+            ) from None
+        self._leases[lease.project] = lease
+        return _Arrival(lease, created, replaced=created and bool(request.sandbox_id))
+
+    async def _find_alive(self, connection: Connection, request: Request) -> Lease | None:
+        if request.sandbox_id and (lease := await self._reconnect(connection, request, request.sandbox_id)):
+            return lease
+        for info in await self._tagged(connection, request.project_id):
+            if lease := await self._reconnect(connection, request, info.sandbox_id):
+                return lease
+        return None
+
+    async def _reconnect(self, connection: Connection, request: Request, sandbox_id: str) -> Lease | None:
+        """Gives a lease on a sandbox, or None when it has ended; `connect` never shortens a sandbox's time."""
+        try:
+            with translating():
+                sandbox = await AsyncSandbox.connect(sandbox_id, timeout=TIMEOUT, **connection.options())
+                info = await sandbox.get_info()
+        except SandboxGoneError:
+            return None
+        template = info.metadata.get("e2b-magic-template") or info.name or info.template_id
+        return Lease(sandbox, connection, request.project_id, template, info.end_at.timestamp())
+
+    async def _create(self, connection: Connection, request: Request) -> Lease:
+        sandbox = await AsyncSandbox.create(
+            request.template,
+            timeout=TIMEOUT,
+            metadata=self._tags(request.project_id) | {"e2b-magic-template": request.template},
+            idempotency_key=str(uuid.uuid4()),  # the SDK itself repeats a create that was answered 502, 503 or 504
+            **connection.options(),
+        )
+        return Lease(sandbox, connection, request.project_id, request.template, time.time() + TIMEOUT)
+
+    def _tags(self, project: str) -> dict[str, str]:
+        """Gives the metadata by which a sandbox is known to be this project's; the host keeps two machines apart."""
+        return {
+            "e2b-magic-project": project,
+            "e2b-magic-user": self.configuration.user,
+            "e2b-magic-host": socket.gethostname(),
+        }
+
+    async def _tagged(self, connection: Connection, project: str) -> list[SandboxInfo]:
+        query = SandboxQuery(metadata=self._tags(project))
+        return await AsyncSandbox.list(query=query, **connection.options()).next_items()
+
+    def _lock_path(self, connection: Connection, project: str) -> str:
+        directory = self.configuration.directory / "locks"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        named = f"{connection.backend}\0{self.configuration.user}\0{project}"
+        return str(directory / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.lock")
+
+    def extend(self, lease: Lease) -> None:
+        """Moves a sandbox's end in the background: a command need not wait for that."""
+        lease.expires_at = time.time() + TIMEOUT
+        task = asyncio.create_task(self._extend(lease))
+        self._extending.add(task)
+        task.add_done_callback(self._extending.discard)
+
+    async def _extend(self, lease: Lease) -> None:
+        # connect, not set_timeout: it never shortens, should another process have asked for more (E2B#1055).
+        try:
+            with translating():
+                await lease.sandbox.connect(timeout=TIMEOUT)
+                lease.expires_at = (await lease.sandbox.get_info()).end_at.timestamp()
+            lease.verified = time.monotonic()
+        except E2BMagicError:
+            # The work that goes on meanwhile meets the same trouble and tells of it; here it only means "look again".
+            lease.verified = float("-inf")

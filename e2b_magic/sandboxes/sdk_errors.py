@@ -1,0 +1,101 @@
+"""The one map from the SDK's errors to ours.
+
+`translating` is put around every call of the SDK. What leaves it is an `E2BMagicError` whose text is one line, and
+which has no cause attached: the SDK's frames hold the API key in their locals, and a verbose traceback prints locals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import e2b.exceptions as sdk
+import httpx
+from e2b import CommandExitException
+from pyqwest import ReadError, StreamError, WriteError
+
+from e2b_magic.exceptions import (
+    AuthenticationError,
+    BackendError,
+    E2BMagicError,
+    InvalidRequestError,
+    NotEnoughSpaceError,
+    OutcomeUnknownError,
+    RateLimitError,
+    RemoteFileNotFoundError,
+    SandboxGoneError,
+    SandboxUnreachableError,
+)
+
+# Searched from the top: a subclass stands before its parent. CommandExitException is not here, since a command that
+# fails is an answer and no error; `commands` catches it.
+MAP: tuple[tuple[type[BaseException], type[E2BMagicError]], ...] = (
+    (sdk.AuthenticationException, AuthenticationError),
+    (sdk.RateLimitException, RateLimitError),
+    (sdk.ServiceBusyException, RateLimitError),
+    (sdk.SandboxNotRunningException, SandboxGoneError),
+    (sdk.SandboxUnreachableException, SandboxUnreachableError),
+    (sdk.TimeoutException, SandboxUnreachableError),
+    (sdk.SandboxNotFoundException, SandboxGoneError),
+    (sdk.FileNotFoundException, RemoteFileNotFoundError),
+    (sdk.NotEnoughSpaceException, NotEnoughSpaceError),
+    (sdk.InvalidArgumentException, InvalidRequestError),
+    (sdk.SandboxException, BackendError),
+    (sdk.BuildException, BackendError),
+    (sdk.VolumeException, BackendError),
+    (sdk.SecretException, BackendError),
+    (httpx.ConnectError, SandboxUnreachableError),
+    (httpx.ConnectTimeout, SandboxUnreachableError),
+    (httpx.TransportError, OutcomeUnknownError),
+    (ConnectionRefusedError, SandboxUnreachableError),
+    (ReadError, OutcomeUnknownError),
+    (WriteError, OutcomeUnknownError),
+    (StreamError, OutcomeUnknownError),
+    (OSError, OutcomeUnknownError),
+)
+
+_ADVICE: dict[type[E2BMagicError], str] = {
+    AuthenticationError: "The E2B server refused the API key: check E2B_API_KEY, or log in again",
+    RateLimitError: "The E2B server asks for a pause: try again in a minute",
+    SandboxGoneError: "The sandbox has ended; its files are lost",
+    SandboxUnreachableError: "The sandbox does not answer: try again, or look at its state",
+    OutcomeUnknownError: "The connection broke: the work may or may not have been done",
+}
+
+
+def translate(error: BaseException) -> E2BMagicError:
+    """Gives our error for one of the SDK's.
+
+    The SDK's text is passed on only where it tells a user something that ours does not: for the rest it is long, and
+    may quote what was sent.
+    """
+    if isinstance(error, E2BMagicError):
+        return error
+    for theirs, ours in MAP:
+        if isinstance(error, theirs):
+            return ours(_ADVICE.get(ours) or _first_line(error))
+    return BackendError(f"The E2B SDK failed with {type(error).__name__}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Turns whatever the SDK raises inside into our errors, without its traceback.
+
+    Raises:
+        E2BMagicError: See `MAP`.
+    """
+    translated: E2BMagicError | None = None
+    try:
+        yield
+    except CommandExitException:
+        raise
+    except Exception as error:  # noqa: BLE001  every kind is meant: what is unknown becomes a BackendError
+        translated = translate(error)
+    # Raised outside the except block, so that no context is attached either.
+    if translated is not None:
+        raise translated

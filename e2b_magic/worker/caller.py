@@ -1,0 +1,90 @@
+"""How a request gets to a handler: one method, `call`, and the ways to do it.
+
+`InProcessCaller` runs the handler here. `FakeCaller` answers from functions that a test gives it, so that nobody has
+to patch anything to see an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from e2b_magic.config import Configuration
+from e2b_magic.exceptions import E2BMagicError
+from e2b_magic.worker.protocol import Emit, Envelope, failure, success
+
+if TYPE_CHECKING:
+    from e2b_magic.worker.handler import Handler
+
+
+class Caller(Protocol):
+    """Brings requests to a worker; all calls of one caller are made on one event loop."""
+
+    async def call(self, payload: dict[str, Any], emit: Emit) -> Envelope:
+        """Gives the envelope that answers a request, and its events before."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of what the caller holds."""
+        ...
+
+
+class InProcessCaller:
+    """Calls a handler in this process, made at the first call.
+
+    Args:
+        configuration: Which E2B the handler's sandboxes live on.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._handler: Handler | None = None
+        self._making = asyncio.Lock()
+
+    async def call(self, payload: dict[str, Any], emit: Emit) -> Envelope:
+        """See `Caller.call`."""
+        if self._handler is None:
+            async with self._making:
+                if self._handler is None:
+                    self._handler = await asyncio.to_thread(self._make)
+        return await self._handler.handle(payload, emit)
+
+    def _make(self) -> Handler:
+        # In a thread, since importing the SDK takes half a second, and only now, since a cached result needs none.
+        from e2b_magic.sandboxes import SandboxManager
+        from e2b_magic.worker.handler import Handler
+
+        return Handler(SandboxManager(self._configuration))
+
+    async def close(self) -> None:
+        """See `Caller.close`."""
+        if self._handler is not None:
+            await self._handler.close()
+
+
+Answer = Callable[[dict[str, Any], Emit], Awaitable[dict[str, Any]]]
+
+
+class FakeCaller:
+    """Answers from functions, and remembers what it was asked; for tests.
+
+    Args:
+        answers: For each request type a coroutine function that takes the payload and the emit, and gives the
+            envelope's data or raises an `E2BMagicError`.
+    """
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = dict(answers)
+        self.asked: list[dict[str, Any]] = []
+
+    async def call(self, payload: dict[str, Any], emit: Emit) -> Envelope:
+        """See `Caller.call`."""
+        self.asked.append(payload)
+        try:
+            return success(await self.answers[payload["type"]](payload, emit))
+        except E2BMagicError as error:
+            return failure(error)
+
+    async def close(self) -> None:
+        """See `Caller.close`."""

@@ -1,0 +1,106 @@
+"""Who answers requests: one table from a request's type to the function that does the work.
+
+The same handler serves a kernel, through the in-process caller, and a Jupyter server's users, through its routes.
+Whatever goes wrong becomes an error envelope; only a cancellation, which is the caller's own wish, passes through.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
+from e2b_magic.records import SandboxState
+from e2b_magic.sandboxes import SandboxManager, commands, files
+from e2b_magic.worker.protocol import Emit, Envelope, Event, KillSandbox, Request, SandboxStatus, failure, success
+from e2b_magic.worker.validation import parse_request
+
+_log = logging.getLogger(__name__)
+
+Work = Callable[[SandboxManager, Any, Emit], Awaitable[dict[str, Any]]]
+
+
+async def _status(manager: SandboxManager, request: SandboxStatus, emit: Emit) -> dict[str, Any]:
+    info = await manager.find(request)
+    connection = await manager.connection()
+    if info is None:
+        state = "gone" if request.sandbox_id else "none"
+        return SandboxState(project=request.project_id, backend=connection.backend, state=state).to_json()
+    return SandboxState(
+        project=request.project_id,
+        backend=connection.backend,
+        state=info.state.value,
+        sandbox_id=info.sandbox_id,
+        expires_at=info.end_at.timestamp(),
+        template=info.metadata.get("e2b-magic-template") or info.name or info.template_id,
+    ).to_json()
+
+
+async def _kill(manager: SandboxManager, request: KillSandbox, emit: Emit) -> dict[str, Any]:
+    return {"killed": await manager.kill(request)}
+
+
+async def _not_offered(manager: SandboxManager, request: Request, emit: Emit) -> dict[str, Any]:
+    raise InvalidRequestError(f"{request.type} is not offered by this version of e2b-magic")
+
+
+WORK: dict[str, Work] = {
+    "execute_command": commands.execute,
+    "write_file": files.write,
+    "read_file": files.read,
+    "list_files": files.list_directory,
+    "remove_file": files.remove,
+    "sandbox_status": _status,
+    "kill_sandbox": _kill,
+    "setup_project": _not_offered,
+    "start_dev_server": _not_offered,
+}
+
+
+async def ignore(event: Event) -> None:
+    """An `Emit` for callers who want the envelope alone."""
+
+
+class Handler:
+    """Answers requests by way of one user's sandboxes.
+
+    Args:
+        manager: The sandboxes.
+    """
+
+    def __init__(self, manager: SandboxManager) -> None:
+        self.manager = manager
+
+    async def handle(self, payload: object, emit: Emit = ignore) -> Envelope:
+        """Gives the envelope that answers a request.
+
+        Args:
+            payload: The request as a mapping of JSON values.
+            emit: Awaited with each event; while it waits, the sandbox's output waits too.
+        """
+        try:
+            request = parse_request(payload)
+            return success(await WORK[request.type](self.manager, request, emit))
+        except E2BMagicError as error:
+            return failure(error)
+        except Exception as error:
+            # Ours to mend. The kind alone is told and logged: a text or a traceback might hold what was sent.
+            where = _innermost(error)
+            _log.error("request failed: %s at %s", type(error).__name__, where)
+            return failure(
+                E2BMagicError(f"e2b-magic failed with {type(error).__name__} at {where}: please report this")
+            )
+
+    async def close(self) -> None:
+        """Ends the handler's work; sandboxes live on."""
+        await self.manager.close()
+
+
+def _innermost(error: BaseException) -> str:
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return "an unknown place"
+    return f"{traceback.tb_frame.f_globals.get('__name__')}:{traceback.tb_lineno}"
