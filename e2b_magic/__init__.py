@@ -1,3 +1,70 @@
-"""E2B sandboxes in Jupyter."""
+"""E2B sandboxes in Jupyter: run commands and untrusted code from a notebook, isolated, with or without an E2B key.
+
+In a notebook, `%load_ext e2b_magic` brings `%e2b`, `%%e2b` and `%%e2b_file`. From Python, `Client` has the same verbs.
+This module imports nothing until a name is asked for, so that loading the extension costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from e2b_magic.client import Client, shared_client
+    from e2b_magic.config import Configuration
+    from e2b_magic.exceptions import E2BMagicError
+    from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxState, Status
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Client",
+    "Configuration",
+    "E2BMagicError",
+    "ExecutionResult",
+    "FileEntry",
+    "Project",
+    "SandboxState",
+    "Status",
+    "load_ipython_extension",
+    "shared_client",
+    "unload_ipython_extension",
+]
+
+_HOMES = {
+    "Client": "client",
+    "Configuration": "config",
+    "E2BMagicError": "exceptions",
+    "ExecutionResult": "records",
+    "FileEntry": "records",
+    "Project": "records",
+    "SandboxState": "records",
+    "Status": "records",
+    "shared_client": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'e2b_magic' has no attribute {name!r}")
+    return getattr(import_module(f"e2b_magic.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Brings the magics; IPython calls this on `%load_ext e2b_magic`."""
+    from e2b_magic import magics
+
+    magics.load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """Takes the magics away and closes the client; IPython calls this on `%unload_ext e2b_magic`."""
+    from e2b_magic import magics
+
+    magics.unload(ipython)

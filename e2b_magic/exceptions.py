@@ -31,13 +31,21 @@ an error looks the same to a caller whether the worker runs in this process or b
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from e2b_magic.records import ExecutionResult
 
 
 class E2BMagicError(Exception):
-    """The base of every error raised by this package; its text is one line that a user can act on."""
+    """The base of every error raised by this package; its text is one line that a user can act on.
+
+    Attributes:
+        result: The record of the execution that met the error, what it wrote so far included; None elsewhere.
+    """
 
     code: ClassVar[str] = "error"
+    result: ExecutionResult | None = None
 
 
 class InvalidRequestError(E2BMagicError, ValueError):
@@ -109,7 +117,7 @@ class CommandError(E2BMagicError):
 
     code = "command"
 
-    def __init__(self, message: str, result: object = None) -> None:
+    def __init__(self, message: str, result: ExecutionResult | None = None) -> None:
         super().__init__(message)
         self.result = result
 

@@ -84,7 +84,7 @@ class Handler:
             return success(await WORK[request.type](self.manager, request, emit))
         except E2BMagicError as error:
             return failure(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the caller is owed an answer
             # Ours to mend. The kind alone is told and logged: a text or a traceback might hold what was sent.
             where = _innermost(error)
             _log.error("request failed: %s at %s", type(error).__name__, where)

@@ -1,0 +1,173 @@
+"""An event loop in a daemon thread, and jobs on it that another thread or loop can follow, cancel and wait for.
+
+The work runs here so that the main thread is free to feel Ctrl-C: the SDK's HTTP client would swallow it until the
+server answers. The events of a job are handed to the thread that waits for it, since a notebook shows what a thread
+prints under whatever cell happens to run. Daemon, so that the interpreter does not wait for it at its end, as it
+would for a ThreadPoolExecutor's threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from e2b_magic.worker.protocol import Emit, Event
+
+T = TypeVar("T")
+
+PENDING_EVENTS = 256
+"""How many events may wait for their reader before the sandbox's output has to wait too."""
+INTERRUPT_LIMIT = 1.9
+"""How long an interrupted job may take to end, in seconds, before its waiter goes on without it."""
+_TICK = 0.1  # a bound on every wait: on Windows a thread in a lock without timeout does not feel Ctrl-C
+
+
+class Job(Generic[T]):
+    """A coroutine on the background loop, seen from outside it.
+
+    Args:
+        loop: The background loop.
+        work: Makes the coroutine, given the `Emit` whose events this job hands over.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
+        self._loop = loop
+        self._outcome: Future[T] = Future()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._room: asyncio.Semaphore | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake: Callable[[], object] | None = None
+        loop.call_soon_threadsafe(self._begin, work)
+
+    def _begin(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
+        self._room = asyncio.Semaphore(PENDING_EVENTS)
+        self._task = self._loop.create_task(self._run(work))
+
+    async def _run(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
+        try:
+            result = await work(self._emit)
+        except BaseException as error:  # noqa: BLE001  it is handed on to whoever waits, whatever it is
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(result)
+        finally:
+            self._put(None)
+
+    async def _emit(self, event: Event) -> None:
+        assert self._room is not None  # noqa: S101  set before the work began
+        await self._room.acquire()
+        self._put(event)
+
+    def _put(self, event: Event | None) -> None:
+        self._events.put(event)
+        if self._wake is not None:
+            self._wake()
+
+    def _took_one(self) -> None:
+        if self._room is not None:
+            self._loop.call_soon_threadsafe(self._room.release)
+
+    def cancel(self) -> None:
+        """Asks the job to end; it may take its time to clean up."""
+        self._loop.call_soon_threadsafe(lambda: self._task is not None and self._task.cancel())
+
+    def wait(self, on_event: Callable[[Event], None] | None = None) -> T:
+        """Gives the job's result, and each of its events to `on_event`, in the calling thread.
+
+        Raises:
+            KeyboardInterrupt: It came while waiting. The job was cancelled and its last events were handed over;
+                whatever it takes longer than `INTERRUPT_LIMIT` goes on without a waiter.
+        """
+        try:
+            self._drain(on_event, float("inf"))
+        except BaseException:
+            # A second Ctrl-C, or an error of on_event's own, must not leave the job running either.
+            self.cancel()
+            self._drain(on_event, time.monotonic() + INTERRUPT_LIMIT)
+            raise
+        return self._outcome.result()
+
+    def _drain(self, on_event: Callable[[Event], None] | None, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            try:
+                event = self._events.get(timeout=_TICK)
+            except queue.Empty:
+                continue
+            if event is None:
+                return
+            self._took_one()
+            if on_event is not None:
+                on_event(event)
+
+    async def wait_async(self, on_event: Callable[[Event], None] | None = None) -> T:
+        """Does what `wait` does, in a coroutine of any event loop; to cancel that cancels the job."""
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(arrived.set)
+        try:
+            while await self._hand_over(on_event):
+                await arrived.wait()
+                arrived.clear()
+        except BaseException:
+            self.cancel()
+            await asyncio.wait([asyncio.wrap_future(self._settled())], timeout=INTERRUPT_LIMIT)
+            raise
+        return self._outcome.result()
+
+    async def _hand_over(self, on_event: Callable[[Event], None] | None) -> bool:
+        """Hands over what is there; says whether more is to come."""
+        while not self._events.empty():
+            event = self._events.get_nowait()
+            if event is None:
+                return False
+            self._took_one()
+            if on_event is not None:
+                on_event(event)
+        return True
+
+    def _settled(self) -> Future[None]:
+        settled: Future[None] = Future()
+        self._outcome.add_done_callback(lambda _: settled.set_result(None))
+        return settled
+
+
+class BackgroundLoop:
+    """An event loop that starts with its first job and ends when it is closed, or with the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> Job[T]:
+        """Starts a job and gives it."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="e2b-magic", daemon=True)
+                self._thread.start()
+            return Job(self._loop, work)
+
+    def close(self, last: Callable[[], Awaitable[None]]) -> None:
+        """Ends every job, awaits `last` on the loop, and ends the thread."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_end_all(last), loop).result(timeout=2 * INTERRUPT_LIMIT)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _end_all(last: Callable[[], Awaitable[None]]) -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=INTERRUPT_LIMIT)
+    await last()

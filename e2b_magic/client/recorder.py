@@ -1,0 +1,189 @@
+"""What a client keeps in the store of its work, without ever letting the store spoil that work.
+
+A full disk or a home that cannot be written costs the history and the cache, not the command's result: the trouble is
+noted once, for the client to tell, and the work goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from e2b_magic.client.session import has_died, own_session
+from e2b_magic.exceptions import CommandTimeoutError, E2BMagicError, StoreError
+from e2b_magic.output import OutputBuffer
+from e2b_magic.records import ExecutionResult, Project, Status, new_execution_id
+from e2b_magic.store import Store
+from e2b_magic.worker.protocol import Attached, Event, ExecuteCommand, Output, Request
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Gathers what an execution's events tell, so that its record is complete however it ends.
+
+    Attributes:
+        record: The record as it stands.
+        revision: The project's revision when the execution began.
+    """
+
+    record: ExecutionResult
+    revision: int
+    _stdout: OutputBuffer = field(default_factory=OutputBuffer)
+    _stderr: OutputBuffer = field(default_factory=OutputBuffer)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def note(self, event: Event) -> None:
+        """Takes in one event."""
+        if isinstance(event, Output):
+            (self._stdout if event.stream == "stdout" else self._stderr).append(event.text)
+        elif isinstance(event, Attached):
+            self.record = replace(self.record, sandbox_id=event.sandbox_id, backend=event.backend)
+
+    def succeed(self, exit_code: int) -> ExecutionResult:
+        """Gives the record of a command that ran to its end, whatever its exit code."""
+        failed = f"The command exited with code {exit_code}" if exit_code else None
+        return self._end(Status.FAILED if exit_code else Status.SUCCESS, failed, exit_code)
+
+    def fail(self, error: BaseException) -> ExecutionResult:
+        """Gives the record of a command that was ended, or never got to run; what it wrote so far is in it."""
+        if isinstance(error, asyncio.CancelledError):
+            return self._end(Status.INTERRUPTED, "The command was interrupted and killed")
+        status = Status.TIMEOUT if isinstance(error, CommandTimeoutError) else Status.ERROR
+        return self._end(status, str(error) if isinstance(error, E2BMagicError) else type(error).__name__)
+
+    def _end(self, status: Status, error: str | None, exit_code: int | None = None) -> ExecutionResult:
+        self.record = replace(
+            self.record,
+            status=status,
+            exit_code=exit_code,
+            error=error,
+            stdout=self._stdout.text(),
+            stderr=self._stderr.text(),
+            truncated=self._stdout.truncated or self._stderr.truncated,
+            duration=time.perf_counter() - self._began,
+        )
+        return self.record
+
+
+class Recorder:
+    """Writes executions, cached results and projects to a store, and remembers when that failed.
+
+    Args:
+        store: Where to write.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._untold: str | None = None
+        self._told = False
+        self._swept = False
+
+    def trouble(self) -> str | None:
+        """Gives, once, a line saying why results are not saved; None when they are, or when it was said."""
+        line, self._untold = self._untold, None
+        return line
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except StoreError as error:
+            if not self._told:
+                self._untold, self._told = f"Not saved, neither history nor cache: {error}", True
+
+    def known(self, project: str) -> Project | None:
+        """Gives what is stored of a project; None when nothing is, or when the store cannot tell."""
+        try:
+            return self.store.project(project)
+        except StoreError:
+            return None
+
+    def take(self, key: str) -> ExecutionResult | None:
+        """Gives the stored result under a cache key as a hit of now, and writes it to the history."""
+        began, now = time.perf_counter(), time.time()
+
+        def hit(original: ExecutionResult) -> ExecutionResult:
+            return replace(
+                original,
+                id=new_execution_id(now),
+                session=own_session(),
+                cached=True,
+                cached_at=original.started_at,
+                started_at=now,
+                duration=time.perf_counter() - began,
+            )
+
+        try:
+            return self.store.take_cached(key, hit)
+        except StoreError:
+            return None
+
+    def begin(self, request: ExecuteCommand, backend: str) -> Ledger:
+        """Stores an execution as pending and gives its ledger."""
+        self._sweep()
+        known = self.known(request.project_id)
+        record = ExecutionResult(
+            id=new_execution_id(),
+            project=request.project_id,
+            command=request.command,
+            cwd=request.cwd,
+            user=request.user,
+            env_names=tuple(sorted(request.envs)),
+            sandbox_id=request.sandbox_id,
+            backend=backend,
+            session=own_session(),
+            started_at=time.time(),
+        )
+        self._try(lambda: self.store.save_execution(record))
+        return Ledger(record, known.revision if known else 0)
+
+    def end(self, record: ExecutionResult, cache_key: str | None = None) -> None:
+        """Stores an execution that has ended and, under a key, its result for the next equal command."""
+        self._try(lambda: self.store.save_execution(record))
+        if cache_key is not None:
+            self._try(lambda: self.store.cache_result(cache_key, record))
+
+    def attach(self, request: Request, event: Attached) -> None:
+        """Stores which sandbox a project has now."""
+        known = self.known(request.project_id)
+        now = (event.sandbox_id, event.backend)
+        # The end moves with every use; a minute is near enough, and spares a write for each command.
+        if (
+            known is None
+            or (known.sandbox_id, known.backend) != now
+            or abs(known.sandbox_expires_at - event.expires_at) > 60
+        ):
+            changes = {
+                "sandbox_id": event.sandbox_id,
+                "sandbox_expires_at": event.expires_at,
+                "backend": event.backend,
+                "template": request.template,
+                "updated_at": time.time(),
+            }
+            self._try(lambda: self.store.update_project(request.project_id, **changes))
+
+    def detach(self, project: str) -> None:
+        """Stores that a project has no sandbox."""
+        if self.known(project) is not None:
+            self._try(lambda: self.store.update_project(project, sandbox_id="", sandbox_expires_at=0.0))
+
+    def touch(self, project: str) -> None:
+        """Raises a project's revision: its files have changed, and older cached results no longer hold."""
+        self._try(lambda: self.store.update_project(project, revision=lambda number: number + 1))
+
+    def _sweep(self) -> None:
+        """Marks, once a session, what sessions that have died since left pending."""
+        if self._swept:
+            return
+        self._swept = True
+        self._try(self._mark_interrupted)
+
+    def _mark_interrupted(self) -> None:
+        died: dict[str, bool] = {}
+        for record in self.store.pending():
+            if record.session not in died:
+                died[record.session] = has_died(record.session)
+            if died[record.session]:
+                lost = "The session that ran it ended before the command did"
+                self.store.save_execution(replace(record, status=Status.INTERRUPTED, error=lost))

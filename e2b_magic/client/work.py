@@ -1,0 +1,167 @@
+"""What a client does on the background loop: options become a typed request, the request's answer a record.
+
+`Work` is the client's road in one place: recorder (what is known, what is pending), caller, recorder again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from e2b_magic.client.cache_key import cache_key
+from e2b_magic.client.options import CommandOptions, Where, WriteOptions
+from e2b_magic.client.recorder import Recorder
+from e2b_magic.config import Configuration
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
+from e2b_magic.records import ExecutionResult, FileEntry
+from e2b_magic.worker.caller import Caller
+from e2b_magic.worker.protocol import (
+    Attached,
+    Emit,
+    Event,
+    ExecuteCommand,
+    ListFiles,
+    Progress,
+    ReadFile,
+    RemoveFile,
+    Request,
+    WriteFile,
+    check_project_name,
+    unwrap,
+)
+
+
+class Work:
+    """A client's work under one configuration.
+
+    Args:
+        configuration: Which E2B the caller's worker uses.
+        recorder: Where records are kept.
+        caller: The way to the worker.
+    """
+
+    def __init__(self, configuration: Configuration, recorder: Recorder, caller: Caller) -> None:
+        self.configuration = configuration
+        self.recorder = recorder
+        self.caller = caller
+
+    def target(self, options: Mapping[str, Any]) -> dict[str, str]:
+        """Gives the fields by which a request finds its sandbox.
+
+        Raises:
+            InvalidRequestError: The project's name cannot name one.
+        """
+        name = check_project_name(options.get("project"))
+        known = self.recorder.known(name)
+        here = known is not None and known.backend == self.configuration.backend
+        return {
+            "project_id": name,
+            "template": options.get("template") or (known.template if known else "base"),
+            "sandbox_id": known.sandbox_id if known and here else "",
+        }
+
+    def command(self, command: str, options: CommandOptions) -> ExecuteCommand:
+        """Gives the request to run a command.
+
+        Raises:
+            InvalidRequestError: The command is empty or an option cannot be meant.
+        """
+        envs = dict(options.get("envs") or {})
+        for name, value in envs.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise InvalidRequestError(f"{name!r} cannot name a variable, or its value holds a NUL character")
+        return ExecuteCommand(
+            **self.target(options),
+            command=command,
+            cwd=options.get("cwd"),
+            envs=envs,
+            user=options.get("user"),
+            timeout=options.get("timeout"),
+        )
+
+    def _key(self, request: ExecuteCommand, options: CommandOptions, revision: int | None = None) -> str | None:
+        """Gives the cache key; None when the result is not to be cached, or the revision is no longer that one."""
+        if not (self.configuration.use_cache and options.get("use_cache", True)):
+            return None
+        known = self.recorder.known(request.project_id)
+        if known is None or (revision is not None and known.revision != revision):
+            return None
+        return cache_key(request, known, self.configuration.backend)
+
+    def stored(self, request: ExecuteCommand, options: CommandOptions) -> ExecutionResult | None:
+        """Gives the stored result of an equal command, when the options allow one."""
+        key = None if options.get("refresh") else self._key(request, options)
+        return None if key is None else self.recorder.take(key)
+
+    async def execute(self, request: ExecuteCommand, options: CommandOptions, emit: Emit) -> ExecutionResult:
+        """Runs a command and gives its record, which is stored whatever happens."""
+        ledger = self.recorder.begin(request, self.configuration.backend)
+
+        async def listen(event: Event) -> None:
+            ledger.note(event)
+            await emit(event)
+
+        try:
+            data = await self.call(request, listen)
+        except BaseException as error:
+            record = ledger.fail(error)
+            if isinstance(error, E2BMagicError):
+                error.result = record
+            self.recorder.end(record)
+            raise
+        record = ledger.succeed(data["exit_code"])
+        self.recorder.end(record, self._key(request, options, ledger.revision) if record.ok else None)
+        await self._tell_trouble(emit)
+        return record
+
+    async def call(self, request: Request, emit: Emit) -> dict[str, Any]:
+        """Gives the data that a worker answers a request with, and stores which sandbox it was done in."""
+
+        async def listen(event: Event) -> None:
+            if isinstance(event, Attached):
+                self.recorder.attach(request, event)
+            await emit(event)
+
+        return unwrap(await self.caller.call(request.to_json(), listen))
+
+    async def _tell_trouble(self, emit: Emit) -> None:
+        if line := self.recorder.trouble():
+            await emit(Progress(line))
+
+    async def write(self, path: str, content: str | bytes, options: WriteOptions, emit: Emit) -> FileEntry:
+        """Writes a file and gives its entry."""
+        text = isinstance(content, str)
+        request = WriteFile(
+            **self.target(options),
+            path=path,
+            user=options.get("user"),
+            content=content if isinstance(content, str) else base64.b64encode(content).decode(),
+            encoding="utf-8" if text else "base64",
+            append=options.get("append", False),
+            mode=options.get("mode"),
+        )
+        return await self._change(request, emit)
+
+    async def remove(self, path: str, recursive: bool, options: Where, emit: Emit) -> FileEntry:
+        """Removes a file or directory and gives the entry that it was."""
+        target = self.target(options)
+        return await self._change(RemoveFile(**target, path=path, user=options.get("user"), recursive=recursive), emit)
+
+    async def _change(self, request: Request, emit: Emit) -> FileEntry:
+        """Does something to the sandbox's files; whether it succeeds or not, older cached results no longer hold."""
+        try:
+            return FileEntry.from_json(await self.call(request, emit))
+        finally:
+            self.recorder.touch(request.project_id)
+            await self._tell_trouble(emit)
+
+    async def read(self, path: str, limit: int, options: Where, emit: Emit) -> bytes:
+        """Gives a file's content."""
+        request = ReadFile(**self.target(options), path=path, user=options.get("user"), limit=limit)
+        return base64.b64decode((await self.call(request, emit))["content"])
+
+    async def list_directory(self, path: str, options: Where, emit: Emit) -> list[FileEntry]:
+        """Gives a directory's entries."""
+        request = ListFiles(**self.target(options), path=path, user=options.get("user"))
+        return [FileEntry.from_json(entry) for entry in (await self.call(request, emit))["entries"]]
