@@ -1,0 +1,97 @@
+"""The one door to every check: `nox` runs them all, `nox -s tests-3.13` one of them.
+
+The tests run against the built wheel, not against the source tree, on the oldest and the newest supported Python
+that really run on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["lint", "typing", "tests", "notebooks", "benchmarks"]
+
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+
+
+def _runs(program: str, version: str) -> bool:
+    """Says whether a program really is that Python: a version manager's shim may stand there and only complain."""
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return told.returncode == 0 and told.stdout.startswith(f"Python {version}.")
+
+
+def _find(version: str) -> bool:
+    """Makes sure that `pythonX.Y` on the PATH runs, looking into pyenv's folder too; says whether there is one."""
+    name = f"python{version}"
+    if (found := shutil.which(name)) and _runs(found, version):
+        return True
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for candidate in sorted(root.glob(f"versions/{version}.*/bin/{name}"), reverse=True):
+        if _runs(str(candidate), version):
+            os.environ["PATH"] = f"{candidate.parent}{os.pathsep}{os.environ['PATH']}"
+            return True
+    return False
+
+
+PRESENT = [version for version in SUPPORTED if _find(version)]
+OLDEST_AND_NEWEST = sorted({PRESENT[0], PRESENT[-1]}, key=SUPPORTED.index) if PRESENT else []
+
+
+def _install_wheel(session: nox.Session, extra: str) -> None:
+    """Builds the wheel and installs it with what an extra asks for."""
+    folder = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
+    (wheel,) = folder.glob("*.whl")
+    # Twice, since pip takes a wheel of the same version for installed already, whatever is in it.
+    session.install(f"{wheel}[{extra}]")
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Strict types."""
+    session.install("mypy>=1.14", "nox", "types-psutil", ".[test]")
+    session.run("mypy")
+
+
+@nox.session(python=OLDEST_AND_NEWEST)
+def tests(session: nox.Session) -> None:
+    """The tests, against the wheel."""
+    _install_wheel(session, "test")
+    session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session
+def notebooks(session: nox.Session) -> None:
+    """The notebooks, run and compared with the outputs that they hold."""
+    _install_wheel(session, "test")
+    session.run("pytest", "--nbval", "--nbval-sanitize-with", "notebooks/sanitize.cfg", "notebooks", *session.posargs)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """The figures of docs/benchmarks.md, each beside a peer in the same run; fails where a bound is missed."""
+    _install_wheel(session, "test")
+    for script in sorted(Path("benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs)
