@@ -25,7 +25,7 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 def _runs(program: str, version: str) -> bool:
     """Says whether a program really is that Python: a version manager's shim may stand there and only complain."""
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20)
+        told = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return told.returncode == 0 and told.stdout.startswith(f"Python {version}.")

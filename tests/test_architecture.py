@@ -1,0 +1,87 @@
+"""The direction of the imports, and their weight."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import e2b_magic
+
+PACKAGE = Path(e2b_magic.__file__).parent
+
+# Each part of the package, and the parts that it may import. What is missing from a set is forbidden.
+LEAVES = {"exceptions", "records", "config", "output"}
+ALLOWED: dict[str, set[str]] = {
+    "exceptions": {"records"},
+    "records": set(),
+    "config": {"exceptions"},
+    "output": set(),
+    "store": {"exceptions", "records"},
+    "embedded": {"exceptions", "embedded"},
+    "sandboxes": LEAVES | {"worker.protocol", "embedded.runtime"},
+    "worker": LEAVES | {"sandboxes"},
+    "client": LEAVES | {"store", "worker.protocol", "worker.caller"},
+    "magics": LEAVES | {"client", "store", "worker.protocol"},
+    "cli": LEAVES | {"embedded"},
+}
+# Packages from outside that one part alone may import.
+KEPT_IN = {
+    "e2b": {"sandboxes", "embedded"},
+    "IPython": {"magics", "__init__"},
+    "ipywidgets": {"panels"},
+    "jupyter_server": {"server_extension"},
+    "tornado": {"server_extension"},
+    "starlette": {"embedded"},
+    "uvicorn": {"embedded"},
+}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _files() -> list[tuple[str, Path]]:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in paths]
+
+
+@pytest.mark.parametrize(("part", "path"), _files(), ids=lambda value: str(value).rpartition("e2b_magic/")[2])
+def test_imports_point_down(part: str, path: Path) -> None:
+    """No module imports a part of the package that stands above its own."""
+    if part == "__init__":
+        return
+    allowed = ALLOWED[part] | {part}
+    for name in _imports(path):
+        if name.startswith("e2b_magic."):
+            inner = name.removeprefix("e2b_magic.")
+            assert any(inner == one or inner.startswith(f"{one}.") for one in allowed), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(("part", "path"), _files(), ids=lambda value: str(value).rpartition("e2b_magic/")[2])
+def test_foreign_packages_stay_in_their_room(part: str, path: Path) -> None:
+    """Only the part of the package that is about a foreign package imports it."""
+    for name in _imports(path):
+        owners = KEPT_IN.get(name.split(".")[0])
+        assert owners is None or part in owners, f"{path.name} imports {name}"
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    """Importing the package, its client and its magics brings in neither the SDK nor widgets nor a server."""
+    code = (
+        "import sys, e2b_magic, e2b_magic.client, e2b_magic.magics\n"
+        "heavy = {'e2b', 'httpx', 'ipywidgets', 'jupyter_server', 'starlette', 'uvicorn', 'psutil'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[]"
