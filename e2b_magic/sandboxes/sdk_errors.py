@@ -1,7 +1,8 @@
 """The one map from the SDK's errors to ours.
 
 `translating` is put around every call of the SDK. What leaves it is an `E2BMagicError` whose text is one line, and
-which has no cause attached: the SDK's frames hold the API key in their locals, and a verbose traceback prints locals.
+whose traceback does not show what the SDK raised: its frames hold the API key in their locals, and a verbose
+traceback prints locals.
 """
 
 from __future__ import annotations
@@ -89,13 +90,9 @@ def translating() -> Iterator[None]:
     Raises:
         E2BMagicError: See `MAP`.
     """
-    translated: E2BMagicError | None = None
     try:
         yield
     except CommandExitException:
         raise
-    except Exception as error:  # noqa: BLE001  every kind is meant: what is unknown becomes a BackendError
-        translated = translate(error)
-    # Raised outside the except block, so that no context is attached either.
-    if translated is not None:
-        raise translated
+    except Exception as error:  # noqa: BLE001  every kind is meant: an unknown one becomes a BackendError
+        raise translate(error) from None
