@@ -7,8 +7,7 @@ traceback prints locals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import e2b.exceptions as sdk
 import httpx
@@ -83,16 +82,23 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-@contextmanager
-def translating() -> Iterator[None]:
+class translating:  # noqa: N801  read as a word in `with translating():`, like contextlib's own classes
     """Turns whatever the SDK raises inside into our errors, without its traceback.
+
+    A class and no generator: contextlib's own frame would keep the SDK's error in a local, for all to print.
 
     Raises:
         E2BMagicError: See `MAP`.
     """
-    try:
-        yield
-    except CommandExitException:
-        raise
-    except Exception as error:  # noqa: BLE001  every kind is meant: an unknown one becomes a BackendError
-        raise translate(error) from None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, CommandExitException) or not isinstance(error, Exception):
+            return
+        translated = translate(error)
+        del error, trace
+        raise translated from None
