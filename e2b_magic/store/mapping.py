@@ -1,0 +1,256 @@
+"""The file as a mapping of bytes to bytes, with expiry, eviction by space, and pages of keys with a prefix."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from e2b_magic.store.connection import Connection
+from e2b_magic.store.schema import ALIVE, JOINED, Kind
+
+SPACE = 256 * 1024 * 1024
+"""The size limit unless another is given, in bytes of keys and values."""
+_SWEEP_EVERY = 64  # writes between two looks for expired entries
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def _after(prefix: bytes) -> bytes | None:
+    """Gives the first key that comes after every key with a prefix; None when there is no such key."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The file's sums: bytes of keys and values, and how often the cache was hit and missed."""
+
+    bytes: int
+    hits: int
+    misses: int
+
+
+class KeyValueStore(MutableMapping[bytes, bytes]):
+    """A mapping in a file, safe between threads and processes.
+
+    Keys and values may be given as text, which is encoded as UTF-8, as `dbm` does.
+
+    Args:
+        path: The file, made when first used; its directory too.
+        space: The size limit, in bytes; above it cache entries go, least recently used first, then the oldest results.
+            Entries without a kind are kept.
+        busy_timeout: How long to wait for another process, in seconds.
+        clock: Gives the time in seconds since the epoch.
+
+    Raises:
+        StoreError: By every method, when the file cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        space: int = SPACE,
+        busy_timeout: float = 10,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = path
+        self.space = space
+        self._connection = Connection(path, busy_timeout)
+        self._clock = clock
+        self._writes = 0
+
+    def __repr__(self) -> str:
+        return f"<KeyValueStore {str(self.path)!r}>"
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Gives a context in which several reads and writes happen as one, or not at all."""
+        return self._connection.writing()
+
+    def __getitem__(self, key: str | bytes) -> bytes:
+        with self._connection.reading() as raw:
+            row = raw.execute(
+                f"SELECT Dict.value {JOINED} WHERE Dict.key = :key AND {ALIVE}",
+                {"key": _bytes(key), "now": self._clock()},
+            ).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return bytes(row[0])
+
+    def __setitem__(self, key: str | bytes, value: str | bytes) -> None:
+        self.set(key, value)
+
+    def set(
+        self, key: str | bytes, value: str | bytes, *, kind: Kind = Kind.KEPT, lifetime: float | None = None
+    ) -> None:
+        """Stores a value.
+
+        Args:
+            key: The key.
+            value: The value.
+            kind: What becomes of it when space runs out.
+            lifetime: How long it lives, in seconds; for good when None.
+        """
+        name, now = _bytes(key), self._clock()
+        with self._connection.writing() as raw:
+            raw.execute("REPLACE INTO Dict (key, value) VALUES (?, ?)", (name, _bytes(value)))
+            if kind is not Kind.KEPT or lifetime is not None:
+                ends = None if lifetime is None else now + lifetime
+                raw.execute(
+                    "UPDATE Entry SET kind = ?, expires_at = ?, lifetime = ?, used_at = ? WHERE key = ?",
+                    (int(kind), ends, lifetime, now, name),
+                )
+            self._make_room(raw, now)
+
+    def __delitem__(self, key: str | bytes) -> None:
+        with self._connection.writing() as raw:
+            if raw.execute("DELETE FROM Dict WHERE key = ?", (_bytes(key),)).rowcount == 0:
+                raise KeyError(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        after = b""
+        first = True
+        while page := self._keys(after, inclusive=first):
+            yield from page
+            after, first = page[-1], False
+
+    def _keys(self, after: bytes, *, inclusive: bool) -> list[bytes]:
+        # In pages, each a transaction of its own: an iteration that somebody leaves unfinished holds nothing up.
+        with self._connection.reading() as raw:
+            rows = raw.execute(
+                f"SELECT Dict.key {JOINED} WHERE Dict.key {'>=' if inclusive else '>'} :after AND {ALIVE} "
+                "ORDER BY Dict.key LIMIT 500",
+                {"after": after, "now": self._clock()},
+            ).fetchall()
+        return [bytes(row[0]) for row in rows]
+
+    def __len__(self) -> int:
+        with self._connection.reading() as raw:
+            (count,) = raw.execute(
+                f"SELECT count(*) {JOINED} WHERE {ALIVE}",
+                {"now": self._clock()},
+            ).fetchone()
+        return int(count)
+
+    def page(
+        self,
+        prefix: str | bytes,
+        *,
+        limit: int = 100,
+        after: str | bytes | None = None,
+        before: str | bytes | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Gives keys with a prefix and their values, in the order of the keys: a range of the index, not a scan.
+
+        Args:
+            prefix: What the keys begin with.
+            limit: How many at most.
+            after: Only keys greater than this one.
+            before: Only keys smaller than this one.
+            reverse: From the last to the first.
+        """
+        stem = _bytes(prefix)
+        bounds = {
+            "first": stem,
+            "end": _after(stem),
+            "after": after and _bytes(after),
+            "before": before and _bytes(before),
+        }
+        conditions = ["Dict.key >= :first", ALIVE]
+        conditions += ["Dict.key < :end"] if bounds["end"] is not None else []
+        conditions += ["Dict.key > :after"] if after is not None else []
+        conditions += ["Dict.key < :before"] if before is not None else []
+        with self._connection.reading() as raw:
+            rows = raw.execute(
+                f"SELECT Dict.key, Dict.value {JOINED} WHERE {' AND '.join(conditions)} "
+                f"ORDER BY Dict.key {'DESC' if reverse else 'ASC'} LIMIT :limit",
+                {**bounds, "now": self._clock(), "limit": limit},
+            ).fetchall()
+        return [(bytes(key), bytes(value)) for key, value in rows]
+
+    def delete_prefix(self, prefix: str | bytes) -> int:
+        """Deletes every key with a prefix and gives their number."""
+        stem = _bytes(prefix)
+        end = _after(stem)
+        with self._connection.writing() as raw:
+            if end is None:
+                return raw.execute("DELETE FROM Dict WHERE key >= ?", (stem,)).rowcount
+            return raw.execute("DELETE FROM Dict WHERE key >= ? AND key < ?", (stem, end)).rowcount
+
+    def change(self, key: str | bytes, change: Callable[[bytes | None], bytes]) -> bytes:
+        """Reads, changes and writes a value as one step, whoever else does the same; gives the new value."""
+        with self._connection.writing():
+            value = change(self.get(_bytes(key)))
+            self.set(key, value)
+        return value
+
+    def use(self, key: str | bytes, *, hit: bool) -> None:
+        """Counts a hit or a miss of the cache; a hit entry was used just now."""
+        with self._connection.writing() as raw:
+            if hit:
+                raw.execute("UPDATE Entry SET used_at = ? WHERE key = ?", (self._clock(), _bytes(key)))
+                raw.execute("UPDATE Total SET hits = hits + 1")
+            else:
+                raw.execute("UPDATE Total SET misses = misses + 1")
+
+    def totals(self) -> Totals:
+        """Gives the file's sums."""
+        with self._connection.reading() as raw:
+            return Totals(*raw.execute("SELECT bytes, hits, misses FROM Total").fetchone())
+
+    def check(self) -> list[str]:
+        """Gives what is wrong with the file, one line each; nothing is the right answer."""
+        with self._connection.reading() as raw:
+            said = [row[0] for row in raw.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            questions: dict[str, str] = {
+                "values without an entry": "SELECT count(*) FROM Dict WHERE key NOT IN (SELECT key FROM Entry)",
+                "entries without a value": "SELECT count(*) FROM Entry WHERE key NOT IN (SELECT key FROM Dict)",
+                "entries of a wrong size": "SELECT count(*) FROM Dict JOIN Entry USING (key) "
+                "WHERE size <> length(Dict.key) + length(value)",
+                "bytes off in the total": "SELECT abs(bytes - (SELECT coalesce(sum(size), 0) FROM Entry)) FROM Total",
+            }
+            counts: dict[str, Any] = {name: raw.execute(sql).fetchone()[0] for name, sql in questions.items()}
+        return said + [f"{count} {name}" for name, count in counts.items() if count]
+
+    def sync(self) -> None:
+        """Does nothing: every write is committed; `shelve` calls it."""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_room(self, raw: sqlite3.Connection, now: float) -> None:
+        self._writes += 1
+        if self._writes % _SWEEP_EVERY == 0:
+            raw.execute(
+                "DELETE FROM Dict WHERE key IN (SELECT key FROM Entry WHERE expires_at IS NOT NULL "
+                "AND (expires_at <= :now OR expires_at > :now + lifetime) LIMIT 1000)",
+                {"now": now},
+            )
+        (held,) = raw.execute("SELECT bytes FROM Total").fetchone()
+        while held > self.space:
+            rows = raw.execute("SELECT key, size FROM Entry WHERE kind > 0 ORDER BY kind, used_at LIMIT 50").fetchall()
+            if not rows:
+                return
+            for key, size in rows:
+                raw.execute("DELETE FROM Dict WHERE key = ?", (key,))
+                held -= size
+                if held <= self.space:
+                    return
