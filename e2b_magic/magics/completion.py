@@ -1,0 +1,99 @@
+"""What Tab offers on a line of ours: commands, options, and the values that are known without asking a sandbox."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from IPython.core.error import UsageError
+
+from e2b_magic.exceptions import E2BMagicError
+from e2b_magic.magics import registry
+from e2b_magic.magics.command import Command
+from e2b_magic.magics.context import Context
+from e2b_magic.magics.scanning import UnclosedError, scan
+
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+
+    Matcher = Callable[[CompletionContext], SimpleMatcherResult]
+
+# The magic at a line's beginning, or behind an assignment's sign.
+_OURS: Final = re.compile(r"(?:.*=)?\s*(%%e2b_file|%%e2b|%e2b)\s(.*)", re.DOTALL)
+
+
+def candidates(before: str, context: Context) -> tuple[str, list[str]] | None:
+    """Gives the word that is being written and what it may become; None when the line is none of ours.
+
+    Args:
+        before: The line up to the cursor.
+        context: Where values are looked up.
+    """
+    match = _OURS.fullmatch(before)
+    if match is None:
+        return None
+    magic, line = match.groups()
+    fragment = re.split(r"\s", line)[-1]
+    settled = line[: len(line) - len(fragment)]
+    try:
+        offered = _offered(magic, settled, fragment, context)
+    except (UsageError, UnclosedError, E2BMagicError):
+        offered = []  # the line has no meaning yet, or the store no answer: running it says which, Tab is no place to
+    return fragment, [word for word in dict.fromkeys(offered) if word.startswith(fragment)]
+
+
+def _offered(magic: str, settled: str, fragment: str, context: Context) -> Iterable[str]:
+    if magic != "%e2b":
+        return _arguments(registry.CELL[magic], settled, fragment, context)
+    words = settled.split()
+    if not words:
+        return registry.names()
+    seconds = [name.split()[1] for name in registry.LINE if name.startswith(f"{words[0]} ")]
+    if seconds and len(words) == 1:
+        return seconds
+    command, rest = registry.find(settled)
+    return _arguments(command, rest, fragment, context)
+
+
+def _arguments(command: Command, settled: str, fragment: str, context: Context) -> Iterable[str]:
+    scanned = scan(settled, command.takes_value, raw=command.raw is not None, expand=lambda piece: piece.text)
+    last = scanned.options[-1] if scanned.options else ""
+    if command.takes_value.get(last) and settled.rsplit(maxsplit=1)[-1] == last:
+        return command.options[last].candidates(context)
+    name, equals, _ = fragment.partition("=")
+    if equals and name in command.options:
+        return [f"{name}={value}" for value in command.options[name].candidates(context)]
+    if scanned.rest:
+        return []
+    used = {option.partition("=")[0] for option in scanned.options}
+    options = [
+        one.names[-1] for one in command.arguments if one.is_option and (one.repeat or not used.intersection(one.names))
+    ]
+    if fragment.startswith("-"):
+        return [*options, "--help"]
+    positional = [one for one in command.arguments if not one.is_option][len(scanned.words) :]
+    values = list(positional[0].candidates(context)) if positional else []
+    return values or ([] if fragment else options)
+
+
+def matcher(context_of: Callable[[], Context]) -> Matcher:
+    """Gives a matcher for `IPCompleter.custom_matchers`.
+
+    The older hook, `complete_command`, is asked about a line's first word only, and so never about `r = %e2b …`.
+    """
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    def complete(completion: CompletionContext) -> SimpleMatcherResult:
+        found = candidates(completion.text_until_cursor, context_of())
+        if found is None:
+            return {"completions": []}
+        fragment, words = found
+        return {
+            "completions": [SimpleCompletion(text=word, type="e2b") for word in words],
+            "matched_fragment": fragment,
+            "suppress": True,  # names of Python and files of this machine mean nothing here
+        }
+
+    marked: Matcher = context_matcher(identifier="e2b_magic")(complete)
+    return marked

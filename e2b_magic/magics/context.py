@@ -1,0 +1,48 @@
+"""What a command's function is given beside its arguments: the client, the settings, the user's variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from e2b_magic.client import Client
+    from e2b_magic.magics.expansion import Expander
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The surroundings of one call of a magic.
+
+    Attributes:
+        use_cache: Whether commands may be answered from the store.
+        timeout: Seconds after which a command is killed, unless it names its own; None lets it run.
+        raise_on_error: Whether a command that fails raises.
+        namespace: The user's variables.
+        remember_project: Told of a newly chosen current project, for the option that shows it.
+    """
+
+    use_cache: bool = True
+    timeout: float | None = None
+    raise_on_error: bool = True
+    namespace: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    remember_project: Callable[[str], None] = lambda name: None
+
+    @property
+    def client(self) -> Client:
+        """The kernel's client, made when it is first asked for.
+
+        Raises:
+            ConfigurationError: The environment's variables contradict each other.
+        """
+        from e2b_magic.client import shared_client
+
+        return shared_client()
+
+    @property
+    def expander(self) -> Expander:
+        """Puts the user's variables into text."""
+        from e2b_magic.magics.expansion import Expander
+
+        return Expander(self.namespace)

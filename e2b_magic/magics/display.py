@@ -1,0 +1,173 @@
+"""What a magic gives back when it looks around: lists and mappings that show themselves as small tables.
+
+A `Table` is a list of records, a `Card` a dict of one thing's properties; assigned to a variable they are just that
+(and `pandas.DataFrame(table)` takes the records as they are). Shown, they are aligned text, and HTML with everything
+escaped where a notebook wants that: names and commands come from a sandbox.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+from e2b_magic.magics.terminal import clean, one_line
+from e2b_magic.output import OutputBuffer
+
+T = TypeVar("T")
+WIDTH: Final = 60
+"""The longest text in a table's cell, in characters."""
+TEXT_SHOWN: Final = 100_000
+"""How much of a file's beginning, and of its end, is shown when it is displayed, in characters."""
+
+_SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class PrettyPrinter(Protocol):
+    """What IPython hands to `_repr_pretty_` (`IPython.lib.pretty.RepresentationPrinter`), as far as it is used here."""
+
+    def text(self, obj: str) -> None:
+        """Writes a text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """A column of a table.
+
+    Attributes:
+        title: Its heading.
+        value: Gives a record's text.
+        right: Whether it is aligned to the right, as numbers are.
+    """
+
+    title: str
+    value: Callable[[T], str]
+    right: bool = False
+
+
+class Table(list[T]):
+    """A list of records that shows itself as a table.
+
+    Args:
+        records: The records.
+        columns: What to show of them.
+        empty: What to show when there are none.
+    """
+
+    def __init__(self, records: Iterable[T], columns: Sequence[Column[T]], *, empty: str) -> None:
+        super().__init__(records)
+        self._columns = columns
+        self._empty = empty
+
+    def _cells(self) -> list[list[str]]:
+        return [[_short(column.value(record)) for column in self._columns] for record in self]
+
+    def __str__(self) -> str:
+        if not self:
+            return self._empty
+        return aligned(
+            [[column.title for column in self._columns], *self._cells()], [column.right for column in self._columns]
+        )
+
+    def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return f"<em>{html.escape(self._empty)}</em>"
+        head = "".join(f"<th>{html.escape(column.title)}</th>" for column in self._columns)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in self._cells()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+class Card(dict[str, str]):
+    """One thing's properties by name; shows itself as two columns."""
+
+    def __str__(self) -> str:
+        return aligned([[name, one_line(value)] for name, value in self.items()], [False, False])
+
+    def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(one_line(value))}</td></tr>"
+            for name, value in self.items()
+        )
+        return f"<table><tbody>{rows}</tbody></table>"
+
+
+class Text(str):
+    """A file's text; shows itself as it is read, not as a Python literal."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
+        buffer = OutputBuffer(TEXT_SHOWN)
+        buffer.append(self)
+        printer.text(clean(buffer.text()).removesuffix("\n"))
+
+
+class Content(bytes):
+    """A file's bytes; shows their number and how they begin."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
+        more = "…" if len(self) > WIDTH else ""
+        printer.text(f"<{size(len(self))}: {bytes(self[:WIDTH])!r}{more}>")
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """Gives rows of cells as lines with their columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    # Cut before it is escaped as well: a command may be a script of megabytes.
+    line = one_line(text[: 2 * WIDTH])
+    return line if len(line) <= WIDTH and len(text) <= 2 * WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def span(seconds: float) -> str:
+    """Gives a time span in its largest fitting unit: `42 s`, `3 min`, `2 h`, `5 d`."""
+    for length, unit in _SPANS:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return "0 s"
+
+
+def ago(moment: float, now: float | None = None) -> str:
+    """Gives how long a moment is past; one in the future, after a clock was set back, is `now`."""
+    passed = (time.time() if now is None else now) - moment
+    return f"{span(passed)} ago" if passed >= 1 else "now"
+
+
+def size(count: int) -> str:
+    """Gives a number of bytes in its largest fitting decimal unit."""
+    if count < 1000:
+        return f"{count} bytes" if count != 1 else "1 byte"
+    number = float(count)
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.5 or unit == "GB":
+            break
+    return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
+
+
+def pairs(mapping: Mapping[str, object]) -> Card:
+    """Gives a card of what has a value."""
+    return Card({name: str(value) for name, value in mapping.items() if value not in (None, "", ())})

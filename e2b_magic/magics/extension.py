@@ -1,0 +1,119 @@
+"""The magics themselves: from IPython's call to a command's function, and the options for `%config E2BMagics`."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from traitlets import Bool, Float, TraitError, Unicode, observe, validate
+
+from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.magics import registry
+from e2b_magic.magics.command import Command, HelpWanted
+from e2b_magic.magics.completion import matcher
+from e2b_magic.magics.context import Context
+from e2b_magic.magics.errors import dress, errors_in_one_line
+
+
+@magics_class
+class E2BMagics(Magics):
+    """`%e2b`, `%%e2b` and `%%e2b_file`.
+
+    Args:
+        settings: `shell`, and what a `Configurable` takes.
+    """
+
+    shell: InteractiveShell
+
+    cache = Bool(True, help="Whether commands may be answered from the store, and are stored.").tag(config=True)
+    project = Unicode("default", help="The current project; `%e2b use` sets it too.").tag(config=True)
+    timeout = Float(
+        None, allow_none=True, help="Seconds after which a command is killed unless it names its own; None lets it run."
+    ).tag(config=True)
+    raise_on_error = Bool(True, help="Whether a command that fails raises, so that Run All stops.").tag(config=True)
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.matcher = matcher(lambda: self._context(self.shell.user_ns))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def e2b(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> object:
+        """Runs commands in a sandbox: `%e2b run ls`, or a whole cell with `%%e2b`; `%e2b help` lists the rest."""
+        if cell is not None:
+            return self._call(registry.CELL["%%e2b"], line, local_ns, cell)
+        if not line.strip() or line.strip() in ("--help", "-h"):
+            self._overview()
+            return None
+        command, rest = registry.find(line)
+        return self._call(command, rest, local_ns)
+
+    @no_var_expand
+    @needs_local_scope
+    @cell_magic
+    def e2b_file(self, line: str, cell: str, local_ns: Mapping[str, Any] | None = None) -> object:
+        """Writes the cell to a file in the sandbox: `%%e2b_file PATH`; `%e2b help %%e2b_file` says more."""
+        return self._call(registry.CELL["%%e2b_file"], line, local_ns, cell)
+
+    def _context(self, namespace: Mapping[str, Any]) -> Context:
+        return Context(
+            use_cache=self.cache,
+            timeout=self.timeout,
+            raise_on_error=self.raise_on_error,
+            namespace=namespace,
+            remember_project=self._remember_project,
+        )
+
+    def _remember_project(self, name: str) -> None:
+        self.project = name
+
+    def _call(self, command: Command, line: str, local_ns: Mapping[str, Any] | None, body: str | None = None) -> object:
+        context = self._context(ChainMap(dict(local_ns or {}), self.shell.user_ns))
+        with errors_in_one_line(self.shell):
+            try:
+                arguments = command.parse(line, context)
+            except HelpWanted:
+                from e2b_magic.magics.help import explain
+
+                print(explain(command))
+                return None
+            if body is not None:
+                arguments.body = body
+            return command.run(context, arguments)
+
+    def _overview(self) -> None:
+        from e2b_magic.magics.help import index
+        from e2b_magic.magics.projects import overview
+
+        with errors_in_one_line(self.shell):
+            print(f"{overview(self._context({}))}\n\n{index()}")
+
+    @validate("project")
+    def _check_project(self, proposal: dict[str, Any]) -> str:
+        from e2b_magic.worker.protocol import check_project_name
+
+        try:
+            return check_project_name(proposal["value"])
+        except InvalidRequestError as error:
+            refused = TraitError(str(error))
+            dress(refused, colour=False)
+            raise refused from None
+
+    @validate("timeout")
+    def _check_timeout(self, proposal: dict[str, Any]) -> float | None:
+        seconds: float | None = proposal["value"]
+        if seconds is not None and not 0 < seconds < float("inf"):
+            refused = TraitError(f"timeout must be a number of seconds above 0, or None, not {seconds!r}")
+            dress(refused, colour=False)
+            raise refused
+        return seconds
+
+    @observe("project")
+    def _use_project(self, change: dict[str, Any]) -> None:
+        from e2b_magic.client import shared_client
+
+        shared_client().use_project(change["new"])

@@ -1,0 +1,62 @@
+"""A command's explanation, as text for `%e2b help` and as Markdown for the reference page."""
+
+from __future__ import annotations
+
+from e2b_magic.magics.command import Argument, Command
+from e2b_magic.magics.display import aligned
+from e2b_magic.magics.registry import ALL
+
+
+def index() -> str:
+    """Gives every command's name and summary."""
+    return aligned([[command.invocation, command.summary] for command in ALL], [False, False])
+
+
+def explain(command: Command) -> str:
+    """Gives a command's help."""
+    rows = [[f"  {spelled(argument)}", argument.summary] for argument in _arguments(command)]
+    parts = [f"{command.usage}\n{command.summary}."]
+    if rows:
+        parts.append(aligned(rows, [False, False]))
+    parts.extend(note.replace("`", "") for note in command.notes)
+    if command.examples:
+        parts.append("Examples:\n" + "\n\n".join(_indented(example) for example in command.examples))
+    return "\n\n".join(parts)
+
+
+def markdown() -> str:
+    """Gives the reference of all commands."""
+    return "\n".join(_section(command) for command in ALL)
+
+
+def spelled(argument: Argument) -> str:
+    """Gives how an argument is written, with all its names."""
+    if not argument.is_option:
+        return argument.metavar
+    return " ".join(filter(None, [", ".join(argument.names), argument.metavar]))
+
+
+def _arguments(command: Command) -> list[Argument]:
+    return [*command.arguments, *([command.raw] if command.raw is not None else [])]
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}".rstrip() for line in text.splitlines())
+
+
+def _section(command: Command) -> str:
+    lines = [f"### `{command.invocation}`", "", f"{command.summary}.", "", "```", command.usage, "```", ""]
+    if rows := [(spelled(argument), argument) for argument in _arguments(command)]:
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| `{name}` | {_cell(argument)} |" for name, argument in rows]
+        lines.append("")
+    for note in command.notes:
+        lines += [note, ""]
+    for example in command.examples:
+        lines += ["```", example, "```", ""]
+    return "\n".join(lines)
+
+
+def _cell(argument: Argument) -> str:
+    choices = f" ({', '.join(argument.choices)})" if argument.choices else ""
+    return f"{argument.summary}{choices}".replace("|", "\\|")

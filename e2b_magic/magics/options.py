@@ -1,0 +1,92 @@
+"""The arguments that several commands share, and how a text becomes their value."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterable
+
+from e2b_magic.magics.command import Argument
+from e2b_magic.magics.context import Context
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)?")
+_SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]?)B?")
+_FACTORS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3}
+
+
+def project_names(context: Context) -> Iterable[str]:
+    """Gives the names of the projects that anything is stored of, and the current one."""
+    client = context.client
+    return sorted({client.project, *(project.name for project in client.get_projects())})
+
+
+def seconds(text: str) -> float:
+    """Gives a span such as `90`, `30s`, `5m` or `2h` in seconds."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time span: write seconds, or 30s, 5m, 2h, 3d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def byte_count(text: str) -> int:
+    """Gives a size such as `5000`, `300kB` or `1.5GB` in bytes."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or 300kB, 20MB, 1GB")
+    return int(float(match[1]) * _FACTORS[match[2]])
+
+
+def whole_number(text: str) -> int:
+    """Gives a number of things, at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def permission_bits(text: str) -> int:
+    """Gives permission bits written as for chmod: `755`."""
+    try:
+        bits = int(text, 8)
+    except ValueError:
+        bits = -1
+    if not 0 <= bits <= 0o7777:
+        raise argparse.ArgumentTypeError(f"{text!r} are no permission bits: write them as for chmod, such as 755")
+    return bits
+
+
+def variable(text: str) -> tuple[str, str]:
+    """Gives the name and value that `NAME=VALUE` says, or that `NAME` has in this kernel's environment.
+
+    Neither error text holds the value: it may be a secret.
+    """
+    name, equals, value = text.partition("=")
+    if not name.isidentifier():
+        raise argparse.ArgumentTypeError("write NAME=VALUE, or NAME alone to hand on this kernel's variable")
+    if equals:
+        return name, value
+    if name not in os.environ:
+        raise argparse.ArgumentTypeError(f"{name} is not set in this kernel's environment: write {name}=VALUE")
+    return name, os.environ[name]
+
+
+PROJECT = Argument(
+    names=("-p", "--project"),
+    metavar="NAME",
+    summary="the project whose sandbox is meant; the current one when left out",
+    complete=project_names,
+)
+USER = Argument(names=("--user",), metavar="USER", summary="the user inside the sandbox")
+PROJECT_WORD = Argument(
+    names=("name",),
+    metavar="NAME",
+    summary="the project; the current one when left out",
+    complete=project_names,
+)
+PATH = Argument(
+    names=("path",),
+    metavar="PATH",
+    summary="a path in the sandbox: absolute, or relative to the user's home",
+    required=True,
+)

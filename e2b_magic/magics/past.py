@@ -1,0 +1,176 @@
+"""`%e2b history`, `show` and `cache`: what was run, and what is kept of it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Final
+
+from IPython.core.error import UsageError
+
+from e2b_magic.magics.command import Argument, Command
+from e2b_magic.magics.context import Context
+from e2b_magic.magics.display import Card, Column, Table, ago, pairs, size, span
+from e2b_magic.magics.options import PROJECT, project_names, seconds, whole_number
+from e2b_magic.magics.streaming import Printer
+from e2b_magic.records import ExecutionResult, Status
+
+ID_SHOWN: Final = 8
+"""How many of an id's last characters a table shows: enough to tell a week's executions apart."""
+
+
+def history(context: Context, arguments: argparse.Namespace) -> Table[ExecutionResult]:
+    """Gives past executions."""
+    client = context.client
+    since = None if arguments.since is None else time.time() - arguments.since
+    before = None if arguments.before is None else client.get_execution(arguments.before).id
+    records = client.get_execution_history(
+        None if arguments.all else arguments.project or client.project,
+        status=None if arguments.status is None else Status(arguments.status),
+        text=arguments.text or None,
+        since=since,
+        limit=arguments.limit,
+        before=before,
+    )
+    columns = _COLUMNS if arguments.all else tuple(column for column in _COLUMNS if column.title != "project")
+    return Table(records, columns, empty="Nothing was run that this would find.")
+
+
+def show(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
+    """Shows a past execution with its output, and gives its record."""
+    client = context.client
+    if arguments.id is None:
+        recent = client.get_execution_history(client.project, limit=1)
+        if not recent:
+            raise UsageError(f"%e2b show: nothing was run in project {client.project!r} yet")
+        record = recent[0]
+    else:
+        record = client.get_execution(arguments.id)
+    print(_details(record))
+    printer = Printer()
+    printer.replay(record)
+    printer.finish()
+    return record
+
+
+def _details(record: ExecutionResult) -> Card:
+    ended = f"{record.status}, {span(record.duration)}" if record.duration >= 1 else str(record.status)
+    return pairs(
+        {
+            "id": record.id,
+            "command": record.command,
+            "project": record.project,
+            "ran": f"{ago(record.started_at)} on {record.backend or 'no sandbox'} {record.sandbox_id}".strip(),
+            "ended": ended if record.exit_code is None else f"{ended}, exit {record.exit_code}",
+            "error": record.error,
+            "directory": record.cwd,
+            "user": record.user,
+            "variables": ", ".join(record.env_names),
+            "from the store": f"as run {ago(record.cached_at)}" if record.cached_at else None,
+        }
+    )
+
+
+def show_cache(context: Context, arguments: argparse.Namespace) -> Card:
+    """Gives the cache's figures."""
+    return cache_card(context)
+
+
+def cache_card(context: Context) -> Card:
+    """Gives the cache's figures."""
+    cache = context.client.get_cache_info()
+    return Card(
+        {
+            "results": f"{cache.entries:,}",
+            "size": f"{size(cache.bytes)} of {size(cache.space)}",
+            "hits": f"{cache.hits:,}",
+            "misses": f"{cache.misses:,}",
+        }
+    )
+
+
+def clear_cache(context: Context, arguments: argparse.Namespace) -> None:
+    """Forgets cached results."""
+    count = context.client.clear_cache(arguments.command or None, arguments.project)
+    print(f"Forgot {count:,} cached result{'' if count == 1 else 's'}")
+
+
+def _recent_ids(context: Context) -> list[str]:
+    client = context.client
+    return [record.id[-ID_SHOWN:] for record in client.get_execution_history(client.project, limit=20)]
+
+
+def _exit(record: ExecutionResult) -> str:
+    return "" if record.exit_code is None else str(record.exit_code)
+
+
+_COLUMNS: Final[tuple[Column[ExecutionResult], ...]] = (
+    Column("id", lambda record: record.id[-ID_SHOWN:]),
+    Column("when", lambda record: ago(record.started_at), right=True),
+    Column("status", lambda record: str(record.status)),
+    Column("exit", _exit, right=True),
+    Column("took", lambda record: "cached" if record.cached else f"{record.duration:.2f} s", right=True),
+    Column("project", lambda record: record.project),
+    Column("command", lambda record: record.command),
+)
+
+COMMANDS = (
+    Command(
+        name="history",
+        summary="List what was run, newest first",
+        run=history,
+        arguments=(
+            PROJECT,
+            Argument(names=("--all",), summary="of every project"),
+            Argument(
+                names=("--status",),
+                metavar="STATUS",
+                choices=tuple(str(status) for status in Status),
+                summary="only what ended so",
+            ),
+            Argument(names=("--since",), metavar="TIME", convert=seconds, summary="only the last 30m, 2h, 3d"),
+            Argument(
+                names=("-n", "--limit"), metavar="N", convert=whole_number, default=20, summary="how many; 20 at first"
+            ),
+            Argument(
+                names=("--before",),
+                metavar="ID",
+                complete=_recent_ids,
+                summary="only what is older than this one, for the next page",
+            ),
+            Argument(names=("text",), metavar="TEXT", summary="only commands that contain it"),
+        ),
+        examples=("%e2b history", "failed = %e2b history --all --status failed --since 1d pytest"),
+        notes=("The value is a list of ExecutionResult, output included. History is kept for seven days.",),
+    ),
+    Command(
+        name="show",
+        summary="Show what was run once more, output and all",
+        run=show,
+        arguments=(
+            Argument(
+                names=("id",),
+                metavar="ID",
+                complete=_recent_ids,
+                summary="an id from the history, or its last letters; the newest when left out",
+            ),
+        ),
+        examples=("%e2b show", "r = %e2b show 3f9a21c0"),
+    ),
+    Command(name="cache show", summary="Show how much is cached", run=show_cache, examples=("%e2b cache",)),
+    Command(
+        name="cache clear",
+        summary="Forget cached results: a command's, a project's, or all",
+        run=clear_cache,
+        arguments=(
+            Argument(
+                names=("-p", "--project"),
+                metavar="NAME",
+                complete=project_names,
+                summary="only this project's; every project's when left out",
+            ),
+        ),
+        raw=Argument(names=("command",), metavar="COMMAND…", summary="only this command's; the text as it was run"),
+        examples=("%e2b cache clear", "%e2b cache clear --project web npm test"),
+    ),
+)

@@ -1,0 +1,147 @@
+"""`%e2b run` and `%%e2b`: a command, or a cell as a script, in the project's sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import uuid
+from typing import Final
+
+from e2b_magic.exceptions import CommandError, CommandFailedError
+from e2b_magic.magics.command import Argument, Command
+from e2b_magic.magics.context import Context
+from e2b_magic.magics.options import PROJECT, USER, seconds, variable
+from e2b_magic.magics.streaming import Printer
+from e2b_magic.records import ExecutionResult
+
+SCRIPT_LIMIT: Final = 100_000
+"""The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
+
+
+def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
+    """Runs a command and gives its result."""
+    return _execute(context, arguments, arguments.command)
+
+
+def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
+    """Runs a cell as a script and gives its result."""
+    program, script = getattr(arguments, "with"), arguments.body
+    is_shell = program in ("bash", "")
+    if len(script.encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT:
+        return _execute(context, arguments, _upload(context, arguments, program, is_shell), cachable=False)
+    # bash -c is what runs every command, so a short script is just that; another program reads it from its input, as
+    # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
+    # and with that forget what is cached.
+    return _execute(context, arguments, script if is_shell else f"{program} <<< {shlex.quote(script)}")
+
+
+def _upload(context: Context, arguments: argparse.Namespace, program: str, is_shell: bool) -> str:
+    """Writes a long script to a file of the sandbox and gives the command that runs it and leaves no file behind."""
+    path = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
+    context.client.write_file(path, arguments.body, project=arguments.project, user=arguments.user)
+    # Opened, removed, then run: whatever ends the script, the file is gone. bash reads it beside its input, so that
+    # the script's own commands do not read the script.
+    if is_shell:
+        return f"{{ rm -f {path}; exec bash /dev/fd/9; }} 9< {path}"
+    return f"{{ rm -f {path}; exec {program}; }} < {path}"
+
+
+def _execute(
+    context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool = True
+) -> ExecutionResult:
+    raises = context.raise_on_error and not arguments.no_raise
+    printer = Printer(quiet=arguments.quiet)
+    try:
+        result = context.client.execute_command(
+            command,
+            project=arguments.project,
+            cwd=arguments.cwd,
+            envs=dict(arguments.env),
+            user=arguments.user,
+            timeout=context.timeout if arguments.timeout is None else arguments.timeout,
+            use_cache=cachable and context.use_cache and not arguments.no_cache,
+            refresh=arguments.refresh,
+            on_event=printer,
+        )
+        if result.cached:
+            printer.replay(result)
+    except CommandError as error:
+        if raises or error.result is None:
+            raise
+        return error.result
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the command was interrupted; what it wrote is kept (%e2b show)") from None
+    finally:
+        printer.finish()
+    if raises and not result.ok:
+        raise CommandFailedError(result.error or f"The command ended as {result.status}", result)
+    return result
+
+
+_OPTIONS = (
+    PROJECT,
+    Argument(names=("--cwd",), metavar="DIR", summary="the working directory; the user's home when left out"),
+    Argument(
+        names=("-e", "--env"),
+        metavar="NAME[=VALUE]",
+        convert=variable,
+        repeat=True,
+        summary="an environment variable; NAME alone hands on this kernel's, so that a secret is in no cell",
+    ),
+    USER,
+    Argument(names=("--timeout",), metavar="TIME", convert=seconds, summary="kill the command after it: 90, 30s, 5m"),
+    Argument(names=("--no-cache",), summary="neither look for a stored result nor store this one"),
+    Argument(names=("--refresh",), summary="run it though a result is stored, and store the new one"),
+    Argument(names=("--no-raise",), summary="give the result of a command that fails, instead of an error"),
+    Argument(names=("--quiet",), summary="show no output; the result has it"),
+)
+
+COMMANDS = (
+    Command(
+        name="run",
+        summary="Run a command in the sandbox",
+        run=run,
+        arguments=_OPTIONS,
+        raw=Argument(names=("command",), metavar="COMMAND…", summary="the text that bash is to run", required=True),
+        examples=(
+            "%e2b run git --version && python3 -c 'print(6*7)'",
+            "r = %e2b run --timeout 5m --env TOKEN npm test",
+            "%e2b run --no-raise --quiet -- ./check --strict | tail -3",
+        ),
+        notes=(
+            "Options come first; from the first word that is none, or after `--`, the text reaches bash as it stands.",
+            (
+                "`{expression}` and `$name` stand for Python values where they name a variable of yours; all else is "
+                "the shell's. `{{x}}` and `$$x` protect a name that is a variable."
+            ),
+            (
+                "The value is an ExecutionResult: stdout, stderr, exit_code, duration and more. An exit code other "
+                "than 0 is an error. Ctrl-C ends the command and all that it started."
+            ),
+            "An equal command in an unchanged sandbox is answered from the store, for an hour.",
+        ),
+    ),
+    Command(
+        name="%%e2b",
+        summary="Run the cell as a script in the sandbox",
+        run=run_cell,
+        arguments=(
+            *_OPTIONS,
+            Argument(
+                names=("--with",),
+                metavar="PROGRAM",
+                default="bash",
+                summary="the interpreter that reads the script from its input: python3, node, 'psql -q'",
+                complete=lambda _: ("bash", "node", "perl", "python3", "ruby", "sh"),
+            ),
+        ),
+        examples=("%%e2b --cwd project\nmake\nmake test", "%%e2b --with python3\nprint(6*7)"),
+        notes=(
+            (
+                "Nothing in the cell is expanded. The exit code is the last command's; begin with `set -e` to stop at "
+                "the first that fails."
+            ),
+            "A script of more than 100 kB goes through a temporary file, and its result is not cached.",
+        ),
+    ),
+)

@@ -1,0 +1,129 @@
+"""A command's output on its way into the cell that asked for it.
+
+`Printer` takes the client's events, in the thread that runs the cell, so that what it writes lands there. Each stream
+is cleaned (`terminal`) and bounded: a notebook that holds a gigabyte does not open again. Past `SHOWN` characters the
+rest is only remembered by its beginning and its end, which are shown when the command is over.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, Literal, TextIO
+
+from e2b_magic.magics.terminal import Cleaner, one_line
+from e2b_magic.output import OutputBuffer
+from e2b_magic.records import ExecutionResult
+from e2b_magic.worker.protocol import Event, Output, Progress
+
+SHOWN: Final = 1024 * 1024
+"""How many characters of each stream a cell shows as they come."""
+AFTER: Final = 16 * 1024
+"""How many more it shows, when the command is over, of what came next, and of the end."""
+
+Name = Literal["stdout", "stderr"]
+
+
+class Printer:
+    """Shows one command's events.
+
+    Args:
+        quiet: Show nothing at all.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._streams: dict[Name, _Stream] = {"stdout": _Stream("stdout"), "stderr": _Stream("stderr")}
+        self._last: Name | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Shows an event."""
+        if self._quiet:
+            return
+        if isinstance(event, Output):
+            self._turn_to(event.stream)
+            self._streams[event.stream].show(event.text)
+        elif isinstance(event, Progress):
+            self._turn_to("stderr")
+            self._streams["stderr"].tell(event.text)
+
+    def replay(self, result: ExecutionResult) -> None:
+        """Shows a stored result's output."""
+        if result.stdout:
+            self(Output("stdout", result.stdout))
+        if result.stderr:
+            self(Output("stderr", result.stderr))
+
+    def finish(self) -> None:
+        """Shows what is left; to be called however the command ended."""
+        for name, stream in self._streams.items():
+            if stream.pending:
+                self._turn_to(name)
+                stream.finish()
+        if self._last is not None:
+            _target(self._last).flush()
+
+    def _turn_to(self, name: Name) -> None:
+        if self._last not in (None, name):
+            # Two buffered streams keep their order only if one is emptied before the other is written to.
+            _target(self._last or name).flush()
+        self._last = name
+
+
+class _Stream:
+    """One of the two streams: how much of it was shown, and what is kept for the end."""
+
+    def __init__(self, name: Name) -> None:
+        self._name: Name = name
+        self._cleaner = Cleaner()
+        self._room = SHOWN
+        self._rest: OutputBuffer | None = None
+        self._at_line_start = True
+
+    @property
+    def pending(self) -> bool:
+        """Whether there may be something to show at the end."""
+        return self._rest is not None or self._cleaner.holds
+
+    def show(self, text: str) -> None:
+        """Shows a piece, or keeps it for the end."""
+        shown, over = text[: self._room], text[self._room :]
+        self._room -= len(shown)
+        if shown:
+            self._write(self._cleaner.feed(shown))
+        if over:
+            if self._rest is None:
+                self._rest = OutputBuffer(AFTER)
+                self.tell(f"[more than {SHOWN:,} characters: the rest is shown, shortened, when the command is over]")
+            self._rest.append(over)
+
+    def tell(self, text: str) -> None:
+        """Shows a line of our own, dim, so that nobody takes it for the command's."""
+        line = one_line(text)
+        start = "" if self._at_line_start else "\n"
+        self._write(f"{start}\x1b[2m{line}\x1b[22m\n" if _coloured(self._name) else f"{start}{line}\n")
+
+    def finish(self) -> None:
+        """Shows what was kept."""
+        rest = self._rest.text() if self._rest else ""
+        self._rest = None
+        self._write(self._cleaner.feed(rest) + self._cleaner.end())
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        self._at_line_start = text.endswith("\n")
+        target = _target(self._name)
+        target.write(text)
+        # A kernel's stream sends what it has every 0.2 s by itself, and would make one message of each flush.
+        if not hasattr(target, "flush_interval"):
+            target.flush()
+
+
+def _target(name: Name) -> TextIO:
+    # Looked up each time: %%capture and contextlib.redirect_stdout put another object there.
+    return sys.stdout if name == "stdout" else sys.stderr
+
+
+def _coloured(name: Name) -> bool:
+    target = _target(name)
+    return hasattr(target, "flush_interval") or target.isatty()
