@@ -1,0 +1,94 @@
+"""A sandbox's directory on the host: its files, locked while it runs.
+
+::
+
+    <directory>/     0700, locked with flock
+    ├── home/        /home/user
+    ├── root/        /root
+    ├── tmp/         /tmp
+    ├── usr.up/      the writable layer over /usr
+    └── usr.wk/      overlayfs's own
+
+The directory itself shows nowhere inside, only the five beneath it do: so what lies directly in it cannot have been planted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from e2b_magic.embedded import identity
+from e2b_magic.embedded.identity import Identity
+from e2b_magic.exceptions import ConfigurationError
+
+WRITABLE = {"home": 0o755, "root": 0o700, "tmp": 0o1777, "usr.up": 0o755}
+_ALL = {**WRITABLE, "usr.wk": 0o700}
+
+
+class StateDirectory:
+    """One sandbox's directory, held by a lock.
+
+    Attributes:
+        path: Where it is.
+        identity: Whose it is, where the daemon is root's.
+    """
+
+    def __init__(self, path: Path, owner: Identity | None, descriptor: int) -> None:
+        self.path = path
+        self.identity = owner
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Makes the directory, or takes one that a sandbox left.
+
+        Raises:
+            ConfigurationError: Another sandbox has it, or it is not a directory of ours.
+            ContainmentError: Root has no user id to give it to.
+        """
+        owner = identity.choose(path)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _own(descriptor, owner)
+            for name, mode in _ALL.items():
+                _make(descriptor, name, mode, owner)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise ConfigurationError(f"A sandbox is running in {path}; each needs a directory of its own.") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, owner, descriptor)
+
+    def fileno(self) -> int:
+        """Gives the directory's descriptor."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Lets go of the lock; the files stay."""
+        os.close(self._descriptor)
+
+
+def _own(descriptor: int, owner: Identity | None) -> None:
+    if owner is not None:
+        os.fchown(descriptor, owner.uid, owner.gid)
+    elif os.fstat(descriptor).st_uid != os.geteuid():
+        raise ConfigurationError("The sandbox's directory belongs to another user.")
+    os.fchmod(descriptor, 0o700)
+
+
+def _make(directory: int, name: str, mode: int, owner: Identity | None) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=directory)  # noqa: PTH102 - pathlib knows no dir_fd
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):  # noqa: PTH116 - as above
+            raise ConfigurationError(f"{name} in the sandbox's directory is not a directory.") from None
+        return
+    if owner is not None:
+        os.chown(name, owner.uid, owner.gid, dir_fd=directory, follow_symlinks=False)
+    os.chmod(name, mode, dir_fd=directory)  # noqa: PTH101 - as above
