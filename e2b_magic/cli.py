@@ -1,0 +1,107 @@
+"""`e2b-magic serve|status|stop|doctor`: the embedded E2B server from a shell.
+
+`serve` prints the variables that make any E2B SDK, Python or JavaScript, use the server::
+
+    eval "$(e2b-magic serve)"
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import e2b_magic
+from e2b_magic.config import from_environment
+from e2b_magic.exceptions import ContainmentError, E2BMagicError
+
+
+def _directory() -> Path:
+    # A key for E2B's cloud, or half of its settings, is no hindrance to a server of one's own.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("E2B_") or "MAGIC" in name}
+    return from_environment(kept).directory / "embedded"
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from e2b_magic.embedded.runtime import ensure
+
+    endpoint = ensure(_directory(), idle_timeout=arguments.idle_timeout)
+    no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+    variables = {
+        "E2B_API_URL": endpoint.url,
+        "E2B_SANDBOX_URL": endpoint.url,
+        "E2B_API_KEY": endpoint.api_key,
+        # The SDK's client would send even loopback traffic through a proxy.
+        "NO_PROXY": no_proxy,
+    }
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from e2b_magic.embedded.runtime import status
+
+    found = status(_directory())
+    if found is None:
+        print("The embedded server is not running: it starts when it is needed, or with `e2b-magic serve`.")
+        return 1
+    sandboxes = "1 sandbox" if found.sandboxes == 1 else f"{found.sandboxes} sandboxes"
+    print(f"The embedded server (version {found.version}, process {found.pid}) serves {sandboxes} at {found.url}.")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from e2b_magic.embedded.runtime import stop
+
+    print("The embedded server has ended." if stop(_directory()) else "The embedded server was not running.")
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from e2b_magic.embedded.preflight import preflight
+
+    report = asyncio.run(preflight(_directory() / "sandboxes"))
+    print(f"Sandboxes can be contained here, by bubblewrap {report.version} ({report.bubblewrap}).")
+    print(f"  /usr inside:        {'writable, in a layer of its own' if report.overlay else 'read-only'}")
+    print(f"  system calls:       {'filtered' if report.seccomp else 'not filtered: no filter for this processor'}")
+    print(f"  sandboxes run as:   {'user ids of their own' if report.staged else 'your user id, in namespaces'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="e2b-magic", description="The embedded E2B server of this machine.")
+    parser.add_argument("--version", action="version", version=f"e2b-magic {e2b_magic.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="start it if need be, and print what E2B's SDKs must know to use it")
+    serve.add_argument(
+        "--idle-timeout", type=float, default=900.0, metavar="SECONDS", help="end it when unneeded for so long (900)"
+    )
+    serve.set_defaults(run=_serve)
+    commands.add_parser("status", help="say whether it runs").set_defaults(run=_status)
+    commands.add_parser("stop", help="end it, and all its sandboxes").set_defaults(run=_stop)
+    commands.add_parser("doctor", help="say whether and how this machine can contain a sandbox").set_defaults(
+        run=_doctor
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command, and gives the exit code.
+
+    Args:
+        arguments: The command line's; the process's own when left out.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except ContainmentError as error:
+        print(f"e2b-magic: {error.cause}\n{error.remedy}".rstrip(), file=sys.stderr)
+    except E2BMagicError as error:
+        print(f"e2b-magic: {error}", file=sys.stderr)
+    return 1
