@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from e2b_magic.config import EMBEDDED, ApiKey, Configuration
+from e2b_magic.embedded.endpoint import Endpoint
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -22,15 +23,15 @@ class Connection:
         domain: The E2B domain.
         api_url: Where its API answers, when the domain does not tell.
         sandbox_url: Where its sandboxes answer, when the domain does not tell.
-        process: The embedded server's process id; None for any other.
+        endpoint: The embedded server's process and address; None for any other.
     """
 
     backend: str
     api_key: ApiKey
     domain: str
     api_url: str | None = None
-    sandbox_url: str | None = field(default=None)
-    process: int | None = None
+    sandbox_url: str | None = None
+    endpoint: Endpoint | None = None
 
     def options(self) -> dict[str, Any]:
         """Gives the keyword arguments that every call of the SDK takes.
@@ -49,16 +50,8 @@ class Connection:
         return {name: value for name, value in options.items() if value is not None}
 
     def alive(self) -> bool:
-        """Whether the embedded server's process is still there; true for any other server, which is not ours to ask."""
-        if self.process is None:
-            return True
-        try:
-            os.kill(self.process, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        """Whether the embedded server's process is still there; true for any other, which cannot be asked so cheaply."""
+        return self.endpoint is None or self.endpoint.alive
 
 
 def _bypass_proxy() -> None:
@@ -93,5 +86,5 @@ async def connect(configuration: Configuration) -> Connection:
         domain="localhost",
         api_url=endpoint.url,
         sandbox_url=endpoint.url,
-        process=endpoint.pid,
+        endpoint=endpoint,
     )
