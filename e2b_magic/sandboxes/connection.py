@@ -50,7 +50,7 @@ class Connection:
         return {name: value for name, value in options.items() if value is not None}
 
     def alive(self) -> bool:
-        """Whether the embedded server's process is still there; true for any other, which cannot be asked so cheaply."""
+        """Whether the embedded server is still there; true for any other, which cannot be asked so cheaply."""
         return self.endpoint is None or self.endpoint.alive
 
 
