@@ -58,7 +58,8 @@ class LiveSandbox:
         self.directory = directory
         self.token = new_access_token()
         self.traffic_token = new_access_token()
-        self.started_at = time.time()
+        # To the microsecond, as it is told: a client may ask for what started at that very moment or later.
+        self.started_at = round(time.time(), 6)
         self.ends_at = self.started_at
         self.processes = Processes(contained)
         self.envd = Envd(contained, self.processes, self.token)
