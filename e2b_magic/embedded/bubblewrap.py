@@ -81,11 +81,10 @@ def _isolation() -> Iterator[Rule]:
 
 
 def _system(layout: Layout) -> Iterator[Rule]:
+    arguments: tuple[str, ...] = ("--ro-bind", "/usr", "/usr")
     if layout.overlay:
         writable, work = layout.state / "usr.up", layout.state / "usr.wk"
         arguments = ("--overlay-src", "/usr", "--overlay", str(writable), str(work), "/usr")
-    else:
-        arguments = ("--ro-bind", "/usr", "/usr")
     yield Rule("system files", arguments)
     for name, target in layout.top_level.items():
         shown = ("--ro-bind", f"/{name}", f"/{name}") if target is None else ("--symlink", target, f"/{name}")
@@ -118,7 +117,7 @@ def _devices(layout: Layout) -> Iterator[Rule]:
 def _writable(layout: Layout) -> Iterator[Rule]:
     for directory in ("/home", "/opt", "/var"):
         yield Rule("directories", ("--perms", "0755", "--dir", directory))
-    yield Rule("temporary files", ("--symlink", "../tmp", "/var/tmp"))
+    yield Rule("temporary files", ("--symlink", "../tmp", "/var/tmp"))  # noqa: S108 - a link
     # No mount may lie beneath one of these: a link planted there by the sandbox would lead bubblewrap out of it
     # (GHSA-pxhw-h44j-8pfx). So they come last, and nothing but the root's own remount follows.
     for name, inside in (("tmp", "/tmp"), ("root", "/root"), ("home", "/home/user")):  # noqa: S108 - a mount

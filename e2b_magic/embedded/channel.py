@@ -1,7 +1,7 @@
 """The daemon's end of the channel to an agent, every answer on which is taken for hostile.
 
-An answer must be of bounded length, well-formed, to a question that was asked, and carry exactly the descriptors that the
-question allows. Anything else is a `Violation`, upon which the sandbox is dropped; the daemon lives on.
+An answer must be of bounded length, well-formed, to a question that was asked, and carry exactly the descriptors that
+the question allows. Anything else is a `Violation`, upon which the sandbox is dropped; the daemon lives on.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def find_interpreter() -> Interpreter:
     library = prefix / "lib"
     if not (library / version / "os.py").is_file():
         raise ContainmentError(
-            f"The Python at {prefix} keeps its library in a way that is not known here: {library / version} lacks os.py.",
+            f"The Python at {prefix} has no {library / version}/os.py, so its library cannot be shown to a sandbox.",
             "Use a Python from your system, pyenv, conda or uv.",
         )
     shared = bool(sysconfig.get_config_var("Py_ENABLE_SHARED"))

@@ -94,7 +94,7 @@ class Launcher:
         try:
             stage = staging.Private()
         except PermissionError:
-            # Root without the right to mount, as in most containers: the preflight will say if something is out of reach.
+            # Root without the right to mount, as in most containers. The preflight says if something is out of reach.
             return staging.Open()
         self._program = _show_program(stage, self._program)
         shown = [

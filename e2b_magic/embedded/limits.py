@@ -15,8 +15,8 @@ class Limits:
         processes: Processes and threads at once. Kept by the kernel, inside.
         open_files: Descriptors of one process. Kept by the kernel, inside.
         file_bytes: Bytes of one file. Kept by the kernel, inside, for what is written there.
-        memory_bytes: Bytes of memory. Where a control group can be had, of the whole sandbox; always, of the private
-            writable memory of one process.
+        memory_bytes: Bytes of private writable memory of one process. Kept by the kernel, inside. It bounds neither
+            the sum of all processes nor memory that they share; when the host runs out, sandboxes are killed first.
         shared_memory_bytes: Bytes in `/dev/shm`. Kept by the kernel.
         disk_bytes: Bytes that the sandbox's files may take, as measured from outside now and then
             (`e2b_magic.embedded.quota`): it can be passed for a moment.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from e2b_magic.embedded.bubblewrap import TOOLS
 
-_PASSWD = """\
+_ACCOUNTS = """\
 root:x:0:0:root:/root:/bin/bash
 user:x:1000:1000:user:/home/user:/bin/bash
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
@@ -64,7 +64,7 @@ exec "$@"
 
 # By path inside: the text, and the permission bits.
 OWN_FILES = {
-    "/etc/passwd": (_PASSWD, 0o444),
+    "/etc/passwd": (_ACCOUNTS, 0o444),
     "/etc/group": (_GROUP, 0o444),
     "/etc/hosts": (_HOSTS, 0o444),
     "/etc/nsswitch.conf": (_NSSWITCH, 0o444),

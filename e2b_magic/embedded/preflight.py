@@ -143,7 +143,7 @@ async def _try(launcher: Launcher, directory: Path) -> None:
     Raises:
         ContainmentError: It did not start, or ran nothing.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="preflight-", dir=directory, ignore_cleanup_errors=True) as trial:
         path = Path(trial) / "sandbox"
         sandbox = await Sandbox.start(

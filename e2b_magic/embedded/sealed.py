@@ -14,7 +14,7 @@ def sealed(name: str, contents: bytes) -> int:
         contents: Its bytes.
     """
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(descriptor, "wb", buffering=0, closefd=False) as file:  # noqa: PTH123 - of a descriptor
+    with open(descriptor, "wb", buffering=0, closefd=False) as file:
         file.write(contents)
     os.lseek(descriptor, 0, os.SEEK_SET)
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE

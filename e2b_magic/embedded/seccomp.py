@@ -25,7 +25,7 @@ RETURN = 0x06  # BPF_RET | BPF_K
 ALLOW = 0x7FFF0000
 KILL_PROCESS = 0x80000000
 ERRNO = 0x00050000
-# struct seccomp_data: number, architecture, instruction pointer, six arguments of 64 bits (both machines: little end first).
+# struct seccomp_data: number, architecture, instruction pointer, six arguments of 64 bits, little end first.
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 
 # linux/audit.h: the architecture's word, then this module's column in the tables of `system_calls`.
@@ -76,32 +76,38 @@ class Assembler:
         return distance
 
 
-def _check_arguments(code: Assembler, column: int) -> None:
-    """Adds the checks of the calls that are allowed with some arguments only.
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A call that is allowed with some values of one argument only.
 
-    The kernel takes the low 32 bits of each of these arguments: comparing all 64 could be cheated (CVE-2017-5226).
+    The kernel takes the low 32 bits of each argument named here; to compare all 64 could be cheated (CVE-2017-5226).
     """
-    checks = {
-        "clone": (0, "masked", (NEW_NAMESPACE,), "forbidden"),
-        "ioctl": (1, "none of", (TIOCSTI, TIOCLINUX), "forbidden"),
-        "personality": (0, "one of", PERSONALITIES, "forbidden"),
-        "socket": (0, "one of", FAMILIES, "no family"),
-        "socketpair": (0, "one of", FAMILIES, "no family"),
-    }
-    for name, (argument, how, values, verdict) in checks.items():
+
+    argument: int
+    values: tuple[int, ...]
+    match: str
+    otherwise: str
+    mask: int = 0xFFFFFFFF
+
+
+CHECKS = {
+    "clone": _Check(0, (0,), match="allowed", otherwise="forbidden", mask=NEW_NAMESPACE),
+    "ioctl": _Check(1, (TIOCSTI, TIOCLINUX), match="forbidden", otherwise="allowed"),
+    "personality": _Check(0, PERSONALITIES, match="allowed", otherwise="forbidden"),
+    "socket": _Check(0, FAMILIES, match="allowed", otherwise="no family"),
+    "socketpair": _Check(0, FAMILIES, match="allowed", otherwise="no family"),
+}
+
+
+def _check_arguments(code: Assembler, column: int) -> None:
+    for name, check in CHECKS.items():
         code.jump(JUMP_EQUAL, CONDITIONAL[name][column], otherwise=f"not {name}")
-        code.emit(LOAD, ARGUMENTS + 8 * argument)
-        if how == "masked":
-            code.emit(AND, values[0])
-            code.jump(JUMP_EQUAL, 0, then="allowed", otherwise=verdict)
-        elif how == "none of":
-            for value in values:
-                code.jump(JUMP_EQUAL, value, then=verdict)
-            code.emit(RETURN, ALLOW)
-        else:
-            for value in values:
-                code.jump(JUMP_EQUAL, value, then="allowed")
-            code.emit(RETURN, ERRNO | (errno.EAFNOSUPPORT if verdict == "no family" else errno.EPERM))
+        code.emit(LOAD, ARGUMENTS + 8 * check.argument)
+        code.emit(AND, check.mask)
+        for value in check.values:
+            code.jump(JUMP_EQUAL, value, then=check.match)
+        # A comparison that is always true: the one jump of BPF that has no condition has no label here either.
+        code.jump(JUMP_GREATER_OR_EQUAL, 0, then=check.otherwise)
         code.place(f"not {name}")
 
 
@@ -130,6 +136,7 @@ def program(machine: str = platform.machine()) -> bytes | None:
         ("allowed", ALLOW),
         ("forbidden", ERRNO | errno.EPERM),
         ("missing", ERRNO | errno.ENOSYS),
+        ("no family", ERRNO | errno.EAFNOSUPPORT),
         ("foreign", KILL_PROCESS),
     ):
         code.place(label)

@@ -1,9 +1,9 @@
 """Lets an unprivileged user reach what only root can: bind mounts in a mount namespace of the launcher's thread.
 
-A daemon of root's gives each sandbox to a user id of its own, and bubblewrap runs as that user. What it needs (itself, the
-interpreter, the state directory) may lie beneath `/root`, which nobody else may enter. So one thread of the daemon has
-a mount namespace of its own, with a small file system at `/run/e2b-magic` in which these are bound. No other thread and
-no other process sees it, and it is gone with the daemon.
+A daemon of root's gives each sandbox to a user id of its own, and bubblewrap runs as that user. What it needs (itself,
+the interpreter, the state directory) may lie beneath `/root`, which nobody else may enter. So one thread of the daemon
+has a mount namespace of its own, with a small file system at `/run/e2b-magic` in which these are bound. No other
+thread and no other process sees it, and it is gone with the daemon.
 
 Copying was the other way: an interpreter is 100 MB and more. Opening things up to the user id would change the host.
 """
@@ -35,7 +35,7 @@ class Stage(Protocol):
 class Open:
     """The stage of an ordinary user, whose bubblewrap reaches what the daemon reaches."""
 
-    def show(self, source: Path, name: str) -> Path:  # noqa: ARG002 - the stages are alike
+    def show(self, source: Path, name: str) -> Path:
         """Gives the source itself."""
         return source
 

@@ -9,7 +9,8 @@
     ├── usr.up/      the writable layer over /usr
     └── usr.wk/      overlayfs's own
 
-The directory itself shows nowhere inside, only the five beneath it do: so what lies directly in it cannot have been planted.
+The directory itself shows nowhere inside, only what is beneath those five does: so nothing that lies directly in it
+can have been planted.
 """
 
 from __future__ import annotations
@@ -84,11 +85,11 @@ def _own(descriptor: int, owner: Identity | None) -> None:
 
 def _make(directory: int, name: str, mode: int, owner: Identity | None) -> None:
     try:
-        os.mkdir(name, 0o700, dir_fd=directory)  # noqa: PTH102 - pathlib knows no dir_fd
+        os.mkdir(name, 0o700, dir_fd=directory)
     except FileExistsError:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):  # noqa: PTH116 - as above
+        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             raise ConfigurationError(f"{name} in the sandbox's directory is not a directory.") from None
         return
     if owner is not None:
         os.chown(name, owner.uid, owner.gid, dir_fd=directory, follow_symlinks=False)
-    os.chmod(name, mode, dir_fd=directory)  # noqa: PTH101 - as above
+    os.chmod(name, mode, dir_fd=directory)

@@ -1,8 +1,8 @@
 """The system calls that a sandbox is refused, with their numbers on the two machines that there is a filter for.
 
-The choice follows Flatpak's (`common/flatpak-run.c`, `setup_seccomp`) and Docker's default profile, and adds what has been a
-door out of containers since. Numbers are the kernel's (`arch/x86/entry/syscalls/syscall_64.tbl`, `scripts/syscall.tbl`);
-None stands for a call that the machine has not.
+The choice follows Flatpak's (`common/flatpak-run.c`, `setup_seccomp`) and Docker's default profile, and adds what has
+been a door out of containers since. Numbers are the kernel's (`arch/x86/entry/syscalls/syscall_64.tbl`,
+`include/uapi/asm-generic/unistd.h`); None stands for a call that the machine has not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is told of one file, as E2B's envd tells it.
 
-Rules of envd (e2b-dev/infra, `packages/envd/internal/services/filesystem`): size, owner, time and the permission text are
-the link's own; type and mode are those of what a link leads to; `symlink_target` is the absolute path at
-its end, or the link's own path when it leads nowhere.
+Of a link, size, owner, time and the permission text are its own; type and mode are those of what it leads to;
+`symlink_target` is the absolute path at its end, or its own path when it leads nowhere (e2b-dev/infra,
+`packages/envd/internal/services/filesystem`).
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ def describe(path: str, status: os.stat_result | None = None) -> dict[str, Any]:
         OSError: Nothing is there, or it may not be seen.
     """
     own = os.lstat(path) if status is None else status
-    target, seen = None, own
+    seen: os.stat_result | None = own
+    target = None
     if stat.S_ISLNK(own.st_mode):
         target = os.path.realpath(path)
         try:
-            seen = os.stat(target)  # noqa: PTH116 - no pathlib: 9 ms
+            seen = os.stat(target)  # noqa: PTH116 - no pathlib: 9 ms of every start
         except OSError:
-            target, seen = path, None  # type: ignore[assignment]  # leads nowhere
+            target, seen = path, None  # leads nowhere
     return {
         "name": path.rpartition("/")[2] or "/",
         "path": path,

@@ -228,8 +228,8 @@ def remove(path: str, user: str) -> Iterator[None]:
 def move(source: str, destination: str, user: str) -> Iterator[dict[str, Any] | None]:
     """Moves a file or directory, with the destination's parents made; last of all gives the entry.
 
-    `/home/user`, `/tmp` and `/usr` are mounts of their own, between which `rename` does not go: there it is copied, then
-    removed.
+    `/home/user`, `/tmp` and `/usr` are mounts of their own, between which `rename` does not go: there it is copied,
+    then removed.
 
     Raises:
         Failure: `not_found` and whatever else the system says.

@@ -38,7 +38,7 @@ class Agent:
             "signal": self._plain(lambda it: processes.signal(it["pid"], it["number"])),
             "resize": self._plain(lambda it: processes.resize(it["pid"], it["columns"], it["rows"])),
             "kill": lambda it, _: processes.kill(it["pid"]),
-            "kill_all": self._plain(lambda _: processes.kill_all()),
+            "kill_all": lambda _it, _: processes.kill_all(),
             "stat": self._plain(lambda it: files.tell(it["path"], it["user"])),
             "make_directory": self._plain(lambda it: files.make_directory(it["path"], it["user"])),
             "set_metadata": self._plain(lambda it: files.set_metadata(it["path"], it["user"], it["metadata"])),
@@ -85,7 +85,8 @@ class Agent:
         """Steps through long work; what it yields last is its result."""
         result = None
         try:
-            for result in work:
+            for step in work:
+                result = step
                 yield
         except Failure as failure:
             self._fail(request, failure)

@@ -188,10 +188,7 @@ class Processes:
             return  # none was there
 
     def _reap(self) -> None:
-        try:
-            os.read(self._awake, 4096)
-        except BlockingIOError:
-            pass
+        os.read(self._awake, 4096)
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

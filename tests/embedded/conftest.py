@@ -1,0 +1,166 @@
+"""What the tests of the sandbox share: a launcher for the whole run, a sandbox for each test, and a way to run things in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from e2b_magic.embedded.launcher import Launcher
+from e2b_magic.embedded.limits import Limits
+from e2b_magic.embedded.preflight import Report, prepare
+from e2b_magic.embedded.sandbox import ExitStatus, Process, Sandbox
+from e2b_magic.exceptions import ContainmentError
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a process did."""
+
+    status: ExitStatus
+    out: str
+    error: str
+
+
+async def drain(descriptor: int) -> bytes:
+    """Reads a non-blocking descriptor to its end."""
+    loop = asyncio.get_running_loop()
+    parts: list[bytes] = []
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def read() -> None:
+        try:
+            part = os.read(descriptor, 65536)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            part = b""
+        parts.append(part)
+        if not part:
+            loop.remove_reader(descriptor)
+            ended.set_result(None)
+
+    loop.add_reader(descriptor, read)
+    await ended
+    return b"".join(parts)
+
+
+class Run(Protocol):
+    """Runs a program in a sandbox to its end."""
+
+    async def __call__(
+        self,
+        sandbox: Sandbox,
+        *argv: str,
+        user: str = "user",
+        cwd: str | None = None,
+        envs: dict[str, str] | None = None,
+    ) -> Ran:
+        """Gives what it did; one argument alone is a bash script."""
+
+
+async def _run(
+    sandbox: Sandbox, *argv: str, user: str = "user", cwd: str | None = None, envs: dict[str, str] | None = None
+) -> Ran:
+    words = ["/bin/bash", "-c", *argv] if len(argv) == 1 else list(argv)
+    process = await sandbox.spawn(argv=words, envs=envs or {}, cwd=cwd, user=user, stdin=False)
+    try:
+        out, error = await asyncio.gather(drain(process.stdout), drain(process.stderr))
+        return Ran(await process.exited, out.decode(errors="replace"), error.decode(errors="replace"))
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def run() -> Run:
+    """Gives the function that runs a program in a sandbox."""
+    return _run
+
+
+@pytest.fixture
+def read() -> Callable[[int], Awaitable[bytes]]:
+    """Gives the function that reads a descriptor to its end."""
+    return drain
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Launcher, Report]:
+    """Gives the launcher that a daemon on this machine would have, and what it knows of the machine."""
+    try:
+        return asyncio.run(prepare(tmp_path_factory.mktemp("preflight")))
+    except ContainmentError as error:
+        pytest.skip(f"this machine cannot contain a sandbox: {error}")
+
+
+@pytest.fixture
+def launcher(prepared: tuple[Launcher, Report]) -> Launcher:
+    """Gives the run's launcher."""
+    return prepared[0]
+
+
+@pytest.fixture
+def report(prepared: tuple[Launcher, Report]) -> Report:
+    """Gives what the preflight found."""
+    return prepared[1]
+
+
+Start = Callable[..., Awaitable[Sandbox]]
+
+
+@pytest.fixture
+async def start(launcher: Launcher, tmp_path: Path) -> AsyncIterator[Start]:
+    """Gives a function that starts sandboxes, which end with the test."""
+    started: list[Sandbox] = []
+
+    async def starting(
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        envs: dict[str, str] | None = None,
+        *,
+        by: Launcher = launcher,
+        directory: Path | None = None,
+    ) -> Sandbox:
+        name = f"box-{len(started)}"
+        sandbox = await Sandbox.start(
+            sandbox_id=name, directory=directory or tmp_path / name, envs=envs or {}, limits=limits, launcher=by
+        )
+        started.append(sandbox)
+        return sandbox
+
+    yield starting
+    for sandbox in started:
+        await sandbox.kill()
+
+
+@pytest.fixture
+async def sandbox(start: Start) -> Sandbox:
+    """Gives a sandbox."""
+    return await start()
+
+
+@pytest.fixture
+def unguarded(report: Report) -> Iterator[Callable[..., Launcher]]:
+    """Gives a function that makes a launcher which leaves guards out."""
+    launchers: list[Launcher] = []
+
+    def make(*guards: str) -> Launcher:
+        launchers.append(Launcher(report.bubblewrap, overlay=report.overlay, without=frozenset(guards)))
+        return launchers[-1]
+
+    yield make
+    for one in launchers:
+        one.close()
+
+
+@pytest.fixture
+def spawn_reading() -> Callable[[Process], Awaitable[bytes]]:
+    """Gives a function that reads all that a process writes."""
+
+    async def reading(process: Process) -> bytes:
+        return await drain(process.stdout)
+
+    return reading
