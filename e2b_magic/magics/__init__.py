@@ -21,10 +21,8 @@ def load(ipython: InteractiveShell) -> None:
     from e2b_magic.magics.extension import E2BMagics
 
     _withdraw(ipython)
-    magics = E2BMagics(shell=ipython, parent=ipython)
+    magics = E2BMagics(shell=ipython, parent=ipython)  # which puts itself among the shell's configurables
     ipython.register_magics(magics)
-    configurables: list[Any] = ipython.configurables  # annotated, by IPython, as if only the shell were one
-    configurables.append(magics)
     ipython.Completer.custom_matchers.append(magics.matcher)
 
 
@@ -40,7 +38,7 @@ def unload(ipython: InteractiveShell) -> None:
 def _withdraw(ipython: InteractiveShell) -> None:
     from e2b_magic.magics.extension import E2BMagics
 
-    configurables: list[Any] = ipython.configurables
+    configurables: list[Any] = ipython.configurables  # annotated, by IPython, as if only the shell were one
     for magics in [one for one in configurables if isinstance(one, E2BMagics)]:
         configurables.remove(magics)
         if magics.matcher in ipython.Completer.custom_matchers:

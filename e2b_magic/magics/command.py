@@ -126,6 +126,11 @@ class Command:
         return {name: one for one in self.arguments if one.is_option for name in one.names}
 
     @cached_property
+    def positional(self) -> list[Argument]:
+        """Its words."""
+        return [one for one in self.arguments if not one.is_option]
+
+    @cached_property
     def takes_value(self) -> dict[str, bool]:
         """For each option's name whether a value follows it."""
         return {name: not one.is_flag for name, one in self.options.items()}
@@ -162,6 +167,8 @@ class Command:
             raise UsageError(f"{self.invocation}: {error}") from None
         for option in scanned.options:
             self._check_option(option.partition("=")[0])
+        if len(scanned.words) > len(self.positional):
+            raise UsageError(f"{self.invocation} does not take {scanned.words[len(self.positional)]!r}: {self.usage}")
         words = ["--", *scanned.words] if scanned.words else []
         arguments = self.parser.parse_args([*scanned.options, *words])
         if self.raw is not None:
@@ -182,8 +189,10 @@ class Command:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Gives `: did you mean …?` for what comes nearest; nothing when nothing is near."""
+    """Gives `: did you mean …?` for the one or two that come nearest; nothing when nothing is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word, list(known), n=1)
-    return f": did you mean {near[0]}?" if near else ""
+    # The dashes that all options share would make any two of them alike.
+    bare = {name.lstrip("-"): name for name in known}
+    near = [bare[match] for match in get_close_matches(word.lstrip("-"), list(bare), n=2)]
+    return f": did you mean {' or '.join(near)}?" if near else ""

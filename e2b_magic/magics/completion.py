@@ -61,20 +61,20 @@ def _arguments(command: Command, settled: str, fragment: str, context: Context) 
     last = scanned.options[-1] if scanned.options else ""
     if command.takes_value.get(last) and settled.rsplit(maxsplit=1)[-1] == last:
         return command.options[last].candidates(context)
-    name, equals, _ = fragment.partition("=")
-    if equals and name in command.options:
-        return [f"{name}={value}" for value in command.options[name].candidates(context)]
     if scanned.rest:
         return []
+    name, equals, _ = fragment.partition("=")
+    if equals and name in command.options and not scanned.closed:
+        return [f"{name}={value}" for value in command.options[name].candidates(context)]
     used = {option.partition("=")[0] for option in scanned.options}
     options = [
         one.names[-1] for one in command.arguments if one.is_option and (one.repeat or not used.intersection(one.names))
     ]
     if fragment.startswith("-"):
-        return [*options, "--help"]
-    positional = [one for one in command.arguments if not one.is_option][len(scanned.words) :]
-    values = list(positional[0].candidates(context)) if positional else []
-    return values or ([] if fragment else options)
+        return [] if scanned.closed else [*options, "--help"]
+    words = [*command.positional, *([command.raw] if command.raw is not None else [])][len(scanned.words) :]
+    values = list(words[0].candidates(context)) if words else []
+    return values or ([] if fragment or scanned.closed else options)
 
 
 def matcher(context_of: Callable[[], Context]) -> Matcher:

@@ -146,7 +146,7 @@ def span(seconds: float) -> str:
     """Gives a time span in its largest fitting unit: `42 s`, `3 min`, `2 h`, `5 d`."""
     for length, unit in _SPANS:
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
+            return f"{int(seconds // length)} {unit}"
     return "0 s"
 
 
@@ -166,6 +166,11 @@ def size(count: int) -> str:
         if number < 999.5 or unit == "GB":
             break
     return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Gives a number with its noun: `1 result`, `2,000 results`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def pairs(mapping: Mapping[str, object]) -> Card:

@@ -15,7 +15,7 @@ from e2b_magic.magics import registry
 from e2b_magic.magics.command import Command, HelpWanted
 from e2b_magic.magics.completion import matcher
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.errors import dress, errors_in_one_line
+from e2b_magic.magics.errors import errors_in_one_line
 
 
 @magics_class
@@ -99,17 +99,13 @@ class E2BMagics(Magics):
         try:
             return check_project_name(proposal["value"])
         except InvalidRequestError as error:
-            refused = TraitError(str(error))
-            dress(refused, colour=False)
-            raise refused from None
+            raise TraitError(str(error)) from None
 
     @validate("timeout")
     def _check_timeout(self, proposal: dict[str, Any]) -> float | None:
         seconds: float | None = proposal["value"]
         if seconds is not None and not 0 < seconds < float("inf"):
-            refused = TraitError(f"timeout must be a number of seconds above 0, or None, not {seconds!r}")
-            dress(refused, colour=False)
-            raise refused
+            raise TraitError(f"timeout must be a number of seconds above 0, or None, not {seconds!r}")
         return seconds
 
     @observe("project")

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Card, Column, Table, ago, pairs, size, span
+from e2b_magic.magics.display import Card, Column, Table, ago, counted, pairs, size, span
 from e2b_magic.magics.options import PROJECT, project_names, seconds, whole_number
 from e2b_magic.magics.streaming import Printer
 from e2b_magic.records import ExecutionResult, Status
@@ -92,7 +92,7 @@ def cache_card(context: Context) -> Card:
 def clear_cache(context: Context, arguments: argparse.Namespace) -> None:
     """Forgets cached results."""
     count = context.client.clear_cache(arguments.command or None, arguments.project)
-    print(f"Forgot {count:,} cached result{'' if count == 1 else 's'}")
+    print(f"Forgot {counted(count, 'cached result')}")
 
 
 def _recent_ids(context: Context) -> list[str]:

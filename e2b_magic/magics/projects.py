@@ -8,7 +8,7 @@ import time
 from e2b_magic.config import EMBEDDED
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Card, Column, Table, ago, pairs, span
+from e2b_magic.magics.display import Card, Column, Table, ago, counted, pairs, span
 from e2b_magic.magics.options import PROJECT_WORD, project_names
 from e2b_magic.records import Project, SandboxState
 
@@ -100,7 +100,8 @@ def overview(context: Context) -> Card:
             "backend": f"{backend} (on this machine)" if backend == EMBEDDED else backend,
             "project": project.name,
             "sandbox": sandbox,
-            "cache": f"{cache.entries:,} results, {cache.hits:,} hits{'' if context.use_cache else '; switched off'}",
+            "cache": f"{counted(cache.entries, 'result')}, {counted(cache.hits, 'hit')}"
+            f"{'' if context.use_cache else '; switched off'}",
         }
     )
 

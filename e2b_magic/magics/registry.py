@@ -57,10 +57,10 @@ def names() -> list[str]:
 def _help(context: Context, arguments: argparse.Namespace) -> None:
     from e2b_magic.magics import help as help_texts
 
-    if arguments.topic is None:
+    topic = arguments.topic
+    if not topic:
         print(help_texts.index())
         return
-    topic = arguments.topic.strip()
     print(help_texts.explain(CELL[topic] if topic in CELL else find(topic)[0]))
 
 
@@ -68,13 +68,8 @@ _HELP = Command(
     name="help",
     summary="List the commands, or explain one",
     run=_help,
-    arguments=(
-        Argument(
-            names=("topic",),
-            metavar="COMMAND",
-            summary="the command to explain",
-            complete=lambda _: [*names(), *CELL],
-        ),
+    raw=Argument(
+        names=("topic",), metavar="COMMAND", summary="the command to explain", complete=lambda _: [*names(), *CELL]
     ),
     examples=("%e2b help run",),
 )

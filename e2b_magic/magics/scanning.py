@@ -41,11 +41,13 @@ class Scanned:
         options: Options as argparse reads them: `--name` or `--name=value`.
         words: The words after them; empty for a command that takes raw text.
         rest: The text after the options, as it was written; for a command that takes raw text.
+        closed: Whether `--` said that no option follows.
     """
 
     options: tuple[str, ...]
     words: tuple[str, ...] = ()
     rest: str = ""
+    closed: bool = False
 
 
 class UnclosedError(ValueError):
@@ -67,6 +69,7 @@ def scan(line: str, takes_value: Mapping[str, bool], *, raw: bool, expand: Expan
     """
     options: list[str] = []
     words: list[str] = []
+    closed = False
     position = _skip_space(line, 0)
     while position < len(line) and not (raw and line[position] != "-"):
         pieces, end = take_word(line, position)
@@ -75,6 +78,7 @@ def scan(line: str, takes_value: Mapping[str, bool], *, raw: bool, expand: Expan
                 break
             words.append("".join(map(expand, pieces)))
         elif line[position:end] == "--":
+            closed = True
             position = _skip_space(line, end)
             if not raw:
                 words.extend(_words(line, position, expand))
@@ -88,7 +92,7 @@ def scan(line: str, takes_value: Mapping[str, bool], *, raw: bool, expand: Expan
                 option = f"{option}={''.join(map(expand, pieces))}"
             options.append(option)
         position = _skip_space(line, end)
-    return Scanned(tuple(options), tuple(words), line[position:])
+    return Scanned(tuple(options), tuple(words), line[position:], closed)
 
 
 def _is_option(line: str, start: int, end: int) -> bool:

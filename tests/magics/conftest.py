@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.lib.pretty import RepresentationPrinter
 from traitlets.config import Config
 
 from e2b_magic import magics
@@ -38,14 +40,25 @@ class Notebook:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
+        self._run: Any = shell.run_cell  # without annotations in IPython
 
     def __call__(self, source: str) -> Cell:
         """Runs a cell."""
         with redirect_stdout(io.StringIO()) as stdout, redirect_stderr(io.StringIO()) as stderr:
-            result = self.shell.run_cell(source)
+            result = self._run(source)
         return Cell(
             stdout.getvalue(), stderr.getvalue(), result.result, result.error_in_exec or result.error_before_exec
         )
+
+
+def shown_as(value: object) -> str:
+    """Gives the text that IPython shows for a value."""
+    written = io.StringIO()
+    make: Any = RepresentationPrinter
+    printer = make(written)
+    printer.pretty(value)
+    printer.flush()
+    return written.getvalue()
 
 
 class Sandbox:
@@ -132,10 +145,11 @@ def caller(sandbox: Sandbox) -> FakeCaller:
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """Gives a bare IPython shell that leaves nothing behind."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    make: Any = InteractiveShell  # IPython's own annotations stop short of its constructor
+    shell = make(config=Config({"HistoryManager": {"enabled": False}}))
     yield shell
-    shell.reset(new_session=False)
     shell.atexit_operations()
+    atexit.unregister(shell.atexit_operations)  # it is not to be called twice
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from e2b_magic.client import shared_client
+from e2b_magic.magics.registry import ALL
 from e2b_magic.worker.caller import FakeCaller
 from tests.magics.conftest import Notebook
 
@@ -48,7 +49,8 @@ def test_tab_completes(notebook: Notebook, text: str, completed: str) -> None:
 @pytest.mark.parametrize("text", ["%e2b run ls --pro", "%e2b run -- --pro", "%e2b run --quiet --qui", "%e2b ls --app"])
 def test_tab_offers_nothing_where_nothing_fits(notebook: Notebook, text: str) -> None:
     """No option is offered inside a command's own text, twice, or for another command."""
-    assert [one for one in _offered(notebook, text) if one.startswith(text)] == []
+    ours = {name for command in ALL for name in command.options}
+    assert not ours.intersection(one.split()[-1] for one in _offered(notebook, text) if one != text)
 
 
 def test_recent_ids_are_offered(notebook: Notebook) -> None:
@@ -74,4 +76,4 @@ def test_other_lines_are_left_to_ipython(notebook: Notebook) -> None:
     """Where no magic of ours stands, nothing changes."""
     notebook("walrus = 1")
     assert "walrus" in _offered(notebook, "walr")
-    assert not any("run" in one for one in _offered(notebook, "print(e2b "))
+    assert "print(e2b run" not in _offered(notebook, "print(e2b ")

@@ -38,7 +38,8 @@ def _scan(line: str, *, raw: bool) -> Scanned:
 )
 def test_options_end_where_the_command_begins(line: str, options: tuple[str, ...], rest: str) -> None:
     """Options are taken off the front; the command's text stays as it was written."""
-    assert _scan(line, raw=True) == Scanned(options, (), rest)
+    scanned = _scan(line, raw=True)
+    assert (scanned.options, scanned.words, scanned.rest) == (options, (), rest)
 
 
 @given(st.text(min_size=1).filter(lambda text: not text[0].isspace() and not text.startswith("-")))
@@ -57,7 +58,7 @@ def test_words_are_the_shells(words: list[str]) -> None:
 def test_options_may_stand_behind_words() -> None:
     """A command that takes words takes its options anywhere, up to `--`."""
     assert _scan("a --quiet 'b c' --cwd d -- --quiet", raw=False) == Scanned(
-        ("--quiet", "--cwd=d"), ("a", "b c", "--quiet")
+        ("--quiet", "--cwd=d"), ("a", "b c", "--quiet"), closed=True
     )
 
 

@@ -19,7 +19,17 @@ def test_text_and_colours_pass(text: str) -> None:
 
 @pytest.mark.parametrize(
     "sequence",
-    ["\x1b]0;title\x07", "\x1b]52;c;cm0gLXJm\x1b\\", "\x1b[2J", "\x1b[6n", "\x1bP+q\x1b\\", "\x1bc", "\x07", "\x9b2J", "\0"],
+    [
+        "\x1b]0;title\x07",
+        "\x1b]52;c;cm0gLXJm\x1b\\",
+        "\x1b[2J",
+        "\x1b[6n",
+        "\x1bP+q\x1b\\",
+        "\x1bc",
+        "\x07",
+        "\x9b2J",
+        "\0",
+    ],
 )
 def test_what_steers_a_terminal_is_taken_out(sequence: str) -> None:
     """Titles, clipboards, screens, questions to the terminal and bells do not pass."""
