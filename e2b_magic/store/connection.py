@@ -35,7 +35,9 @@ class Connection:
         self._lock = threading.RLock()
         self._raw: sqlite3.Connection | None = None
         self._process = 0
+        self._commits = 0
         self._closed = False
+        self._inherited: list[sqlite3.Connection] = []
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -68,6 +70,32 @@ class Connection:
                     raw.execute("ROLLBACK")
                 raise
             raw.execute("COMMIT")
+            self._commits += 1
+
+    def state(self) -> tuple[int, int]:
+        """Gives a value that stays the same as long as nobody, here or elsewhere, has changed `Dict`.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        with self._lock:
+            try:
+                # SQLite's data_version changes with the commits of all other connections; ours are counted here.
+                return self._open().execute("PRAGMA data_version").fetchone()[0], self._commits
+            except (sqlite3.Error, OSError) as error:
+                raise self._as_store_error(error) from error
+
+    def append(self, statement: str, values: tuple[object, ...]) -> None:
+        """Runs one INSERT that does not touch `Dict`, as a transaction of its own and as cheaply as can be.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        with self._lock:
+            try:
+                self._open().execute(statement, values)
+            except (sqlite3.Error, OSError) as error:
+                raise self._as_store_error(error) from error
 
     def close(self) -> None:
         """Closes the connection for good."""
@@ -80,14 +108,15 @@ class Connection:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in _BUSY:
-                raise StoreBusyError(
-                    f"Another process has held {self.path} for {self._busy_timeout:g} s: try again"
-                ) from None
-            if code in _DAMAGED:
-                self._set_aside()
-            raise StoreError(f"{self.path}: {error}") from error
+            raise self._as_store_error(error) from error
+
+    def _as_store_error(self, error: Exception) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _BUSY:
+            return StoreBusyError(f"Another process has held {self.path} for {self._busy_timeout:g} s: try again")
+        if code in _DAMAGED:
+            self._set_aside()
+        return StoreError(f"{self.path}: {error}")
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -95,9 +124,10 @@ class Connection:
         if self._raw is not None and self._process == os.getpid():
             return self._raw
         if self._raw is not None:
-            # After a fork: SQLite's locks do not survive it, and closing the parent's would break the parent's.
-            self._inherited = self._raw
+            # After a fork. The parent's is kept and never touched: to close it would drop the parent's locks.
+            self._inherited.append(self._raw)
         self._raw, self._process = self._connect(), os.getpid()
+        self._commits += 1  # another connection's data_version means nothing to this one's
         return self._raw
 
     def _connect(self) -> sqlite3.Connection:

@@ -16,6 +16,7 @@ from e2b_magic.store.schema import ALIVE, JOINED, Kind
 
 SPACE = 256 * 1024 * 1024
 """The size limit unless another is given, in bytes of keys and values."""
+_READ = f"SELECT Dict.value, Entry.expires_at {JOINED} WHERE Dict.key = :key AND {ALIVE}"
 _SWEEP_EVERY = 64  # writes between two looks for expired entries
 
 
@@ -67,6 +68,7 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
         self._connection = Connection(path, busy_timeout)
         self._clock = clock
         self._writes = 0
+        self._swept = b""
 
     def __repr__(self) -> str:
         return f"<KeyValueStore {str(self.path)!r}>"
@@ -75,15 +77,21 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
         """Gives a context in which several reads and writes happen as one, or not at all."""
         return self._connection.writing()
 
-    def __getitem__(self, key: str | bytes) -> bytes:
+    def state(self) -> tuple[int, int]:
+        """Gives a value that stays the same as long as nobody has changed a key; expiry is not a change."""
+        return self._connection.state()
+
+    def read(self, key: str | bytes) -> tuple[bytes, float] | None:
+        """Gives a value and when it expires, in seconds since the epoch; None when there is none, or not any more."""
         with self._connection.reading() as raw:
-            row = raw.execute(
-                f"SELECT Dict.value {JOINED} WHERE Dict.key = :key AND {ALIVE}",
-                {"key": _bytes(key), "now": self._clock()},
-            ).fetchone()
-        if row is None:
+            row = raw.execute(_READ, {"key": _bytes(key), "now": self._clock()}).fetchone()
+        return None if row is None else (bytes(row[0]), float("inf") if row[1] is None else row[1])
+
+    def __getitem__(self, key: str | bytes) -> bytes:
+        found = self.read(key)
+        if found is None:
             raise KeyError(key)
-        return bytes(row[0])
+        return found[0]
 
     def __setitem__(self, key: str | bytes, value: str | bytes) -> None:
         self.set(key, value)
@@ -111,9 +119,8 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             self._make_room(raw, now)
 
     def __delitem__(self, key: str | bytes) -> None:
-        with self._connection.writing() as raw:
-            if raw.execute("DELETE FROM Dict WHERE key = ?", (_bytes(key),)).rowcount == 0:
-                raise KeyError(key)
+        if not self.discard(key):
+            raise KeyError(key)
 
     def __iter__(self) -> Iterator[bytes]:
         after = b""
@@ -139,6 +146,11 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
                 {"now": self._clock()},
             ).fetchone()
         return int(count)
+
+    def discard(self, key: str | bytes) -> bool:
+        """Deletes a key, if it is there; says whether it was."""
+        with self._connection.writing() as raw:
+            return raw.execute("DELETE FROM Dict WHERE key = ?", (_bytes(key),)).rowcount > 0
 
     def page(
         self,
@@ -193,14 +205,39 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             self.set(key, value)
         return value
 
-    def use(self, key: str | bytes, *, hit: bool) -> None:
-        """Counts a hit or a miss of the cache; a hit entry was used just now."""
+    def journal(self, value: bytes, used: str | bytes) -> None:
+        """Stores, as cheaply as can be, a value that `take_journal` gives later, and that a key was used just now."""
+        self._connection.append(
+            "INSERT INTO Journal (value, used, used_at) VALUES (?, ?, ?)", (value, _bytes(used), self._clock())
+        )
+
+    def take_journal(self) -> list[bytes]:
+        """Gives what the journal holds, oldest first, and empties it; call it in the transaction that stores it anew.
+
+        The uses that came with it are entered, and counted as hits.
+        """
         with self._connection.writing() as raw:
-            if hit:
-                raw.execute("UPDATE Entry SET used_at = ? WHERE key = ?", (self._clock(), _bytes(key)))
-                raw.execute("UPDATE Total SET hits = hits + 1")
-            else:
-                raw.execute("UPDATE Total SET misses = misses + 1")
+            rows = raw.execute("SELECT value, used, used_at FROM Journal ORDER BY id").fetchall()
+            if rows:
+                raw.executemany("UPDATE Entry SET used_at = ? WHERE key = ?", [(at, used) for _, used, at in rows])
+                raw.execute("UPDATE Total SET hits = hits + ?", (len(rows),))
+                raw.execute("DELETE FROM Journal")
+        return [bytes(value) for value, _, _ in rows]
+
+    def journal_is_empty(self) -> bool:
+        """Whether there is nothing to take from the journal."""
+        with self._connection.reading() as raw:
+            return raw.execute("SELECT 1 FROM Journal LIMIT 1").fetchone() is None
+
+    @property
+    def now(self) -> float:
+        """The time on the mapping's clock, in seconds since the epoch."""
+        return self._clock()
+
+    def missed(self) -> None:
+        """Counts a miss of the cache."""
+        with self._connection.writing() as raw:
+            raw.execute("UPDATE Total SET misses = misses + 1")
 
     def totals(self) -> Totals:
         """Gives the file's sums."""
@@ -239,18 +276,26 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
     def _make_room(self, raw: sqlite3.Connection, now: float) -> None:
         self._writes += 1
         if self._writes % _SWEEP_EVERY == 0:
-            raw.execute(
-                "DELETE FROM Dict WHERE key IN (SELECT key FROM Entry WHERE expires_at IS NOT NULL "
-                "AND (expires_at <= :now OR expires_at > :now + lifetime) LIMIT 1000)",
-                {"now": now},
-            )
+            self._sweep(raw, now)
         (held,) = raw.execute("SELECT bytes FROM Total").fetchone()
-        while held > self.space:
-            rows = raw.execute("SELECT key, size FROM Entry WHERE kind > 0 ORDER BY kind, used_at LIMIT 50").fetchall()
-            if not rows:
-                return
-            for key, size in rows:
-                raw.execute("DELETE FROM Dict WHERE key = ?", (key,))
-                held -= size
-                if held <= self.space:
-                    return
+        if held > self.space:
+            self._evict(raw, held - self.space * 9 // 10)
+
+    def _sweep(self, raw: sqlite3.Connection, now: float) -> None:
+        """Looks at the next few keys, round and round, and deletes those that have expired."""
+        rows = raw.execute(
+            "SELECT key, expires_at <= :now OR expires_at > :now + lifetime FROM Entry WHERE key > :after "
+            "ORDER BY key LIMIT :count",
+            {"now": now, "after": self._swept, "count": 4 * _SWEEP_EVERY},
+        ).fetchall()
+        self._swept = rows[-1][0] if rows else b""
+        raw.executemany("DELETE FROM Dict WHERE key = ?", [(key,) for key, expired in rows if expired])
+
+    def _evict(self, raw: sqlite3.Connection, excess: int) -> None:
+        gone: list[tuple[bytes]] = []
+        for key, size in raw.execute("SELECT key, size FROM Entry WHERE kind > 0 ORDER BY kind, used_at"):
+            if excess <= 0:
+                break
+            gone.append((key,))
+            excess -= size
+        raw.executemany("DELETE FROM Dict WHERE key = ?", gone)

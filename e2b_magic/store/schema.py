@@ -3,7 +3,11 @@
 `Dict` is to the letter the table of `dbm.sqlite3` (Lib/dbm/sqlite3.py of Python 3.13), so that `dbm.open` and `shelve`
 work on the file. `Entry` holds, for each key, what the mapping needs to let it expire and to evict it. Triggers keep
 the two in step, whoever writes: a value stored by a foreign `dbm.open` gets its row too, as an entry that is kept.
-`Total` is one row of sums, so that neither the size nor the counters ever need a scan.
+`Total` is one row of sums, so that neither the size nor the counters ever need a scan. `Journal` takes what has to be
+stored at once and read seldom: a row at its end costs one page where a key costs four.
+
+There is no index by use or by end. Both would be written at each store and read only to evict, which happens in strokes
+of a tenth of the space, and to sweep, which walks along the keys.
 """
 
 from __future__ import annotations
@@ -25,8 +29,9 @@ CREATE TABLE IF NOT EXISTS Entry (
     key BLOB PRIMARY KEY, kind INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL,
     expires_at REAL, lifetime REAL, used_at REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS EntryUse ON Entry (kind, used_at) WHERE kind > 0;
-CREATE INDEX IF NOT EXISTS EntryEnd ON Entry (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS Journal (
+    id INTEGER PRIMARY KEY, value BLOB NOT NULL, used BLOB NOT NULL, used_at REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS Total (
     one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL, hits INTEGER NOT NULL, misses INTEGER NOT NULL
 );

@@ -4,7 +4,7 @@ The words of the keys are the seed's:
 
     <user>/exec_result/<id>              an execution, for seven days
     <user>/exec_history/<project>/<id>   that it is one of this project's; empty
-    <user>/exec_pending/<id>             that it has not ended; empty
+    <user>/exec_pending/<id>             an execution that has not ended
     <user>/project_meta/<project>        a project, for good
     <user>/cache_cmd/<key>               which execution answers this key, for an hour
 
@@ -15,21 +15,33 @@ to the execution whose output it repeats instead of holding it again.
 
 from __future__ import annotations
 
+import heapq
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
-from e2b_magic.records import ExecutionResult, Project, Status
+from e2b_magic.exceptions import StoreError
+from e2b_magic.records import ExecutionResult, Project, Status, new_execution_id
 from e2b_magic.store.mapping import SPACE, KeyValueStore
+from e2b_magic.store.memory import Memory
 from e2b_magic.store.schema import Kind
+
+
+class _Lasting(TypedDict):
+    kind: Kind
+    lifetime: float
+
 
 RESULT_LIFETIME = 7 * 24 * 3600
 CACHE_LIFETIME = 3600
 _PAGE = 200
+_JOURNAL = 100  # hits that are kept in the journal before they are given their place in the history
+_LASTING: _Lasting = {"kind": Kind.RESULT, "lifetime": RESULT_LIFETIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,8 @@ class Store:
     def __init__(self, kv: KeyValueStore, *, user: str = "local") -> None:
         self.kv = kv
         self._user = quote(user, safe="")
+        self._journaled = 0
+        self._memory = Memory(kv)
 
     def _key(self, *words: str) -> bytes:
         return "/".join([self._user, *words]).encode()
@@ -74,25 +88,44 @@ class Store:
     # Executions
 
     def save_execution(self, record: ExecutionResult) -> None:
-        """Stores an execution, as pending or as it ended, in one step with its place in the history."""
-        self._save(record, record.to_json())
-
-    def _save(self, record: ExecutionResult, data: dict[str, Any]) -> None:
-        lasting = {"kind": Kind.RESULT, "lifetime": RESULT_LIFETIME}
+        """Stores an execution: as pending, or as it ended and in one step with its place in the history."""
+        pending = self._key("exec_pending", record.id)
+        if record.status is Status.PENDING:
+            self.kv.set(pending, _dump(record.to_json()), **_LASTING)
+            return
         with self.kv.transaction():
-            self.kv.set(self._key("exec_result", record.id), _dump(data), **lasting)  # type: ignore[arg-type]
-            history = self._key("exec_history", quote(record.project, safe=""), record.id)
-            self.kv.set(history, b"", **lasting)  # type: ignore[arg-type]
-            pending = self._key("exec_pending", record.id)
-            if record.status is Status.PENDING:
-                self.kv.set(pending, b"", **lasting)  # type: ignore[arg-type]
-            elif not record.cached:
-                self.kv.pop(pending, None)
+            self._settle()
+            self._save(record.id, record.project, _dump(record.to_json()))
+            self.kv.discard(pending)
+
+    def _save(self, execution_id: str, project: str, value: bytes) -> None:
+        self.kv.set(self._key("exec_result", execution_id), value, **_LASTING)
+        self.kv.set(self._key("exec_history", quote(project, safe=""), execution_id), b"", **_LASTING)
+
+    def _settle(self) -> None:
+        """Gives the hits that the journal holds their place in the history."""
+        if self.kv.journal_is_empty():
+            return
+        with self.kv.transaction():
+            for value in self.kv.take_journal():
+                hit = json.loads(value)
+                original = self.kv.get(self._key("exec_result", hit["output_of"]))
+                if original is not None:
+                    data = json.loads(original) | hit | {"stdout": "", "stderr": "", "cached": True}
+                    self._save(data["id"], data["project"], _dump(data))
+        self._journaled = 0
 
     def execution(self, execution_id: str) -> ExecutionResult | None:
         """Gives an execution; None when there is none, or not any more."""
-        value = self.kv.get(self._key("exec_result", execution_id))
-        return None if value is None else self._read(value)
+        self._settle()
+        return self._execution(execution_id)
+
+    def _execution(self, execution_id: str) -> ExecutionResult | None:
+        for word in ("exec_result", "exec_pending"):
+            value = self.kv.get(self._key(word, execution_id))
+            if value is not None:
+                return self._read(value)
+        return None
 
     def _read(self, value: bytes) -> ExecutionResult:
         data = json.loads(value)
@@ -125,59 +158,80 @@ class Store:
             limit: How many at most.
             before: Only those older than the execution of this id.
         """
-        found: list[ExecutionResult] = []
-        while len(found) < limit:
-            page = self._history_page(project, before, min(_PAGE, limit if status is text is None else _PAGE))
-            if not page:
-                break
-            before = page[-1][0]
-            for _, record in page:
-                if record is None or (status and record.status is not status) or (text and text not in record.command):
-                    continue
-                if since is not None and record.started_at < since:
-                    return found[:limit]
-                found.append(record)
-        return found[:limit]
+        self._settle()
 
-    def _history_page(
-        self, project: str | None, before: str | None, limit: int
-    ) -> list[tuple[str, ExecutionResult | None]]:
+        def wanted(record: ExecutionResult) -> bool:
+            return (status is None or record.status is status) and (text is None or text in record.command)
+
+        found: list[ExecutionResult] = []
+        for record in self._newest(project, before, _PAGE if status or text else min(_PAGE, limit)):
+            if len(found) == limit or (since is not None and record.started_at < since):
+                break
+            if wanted(record):
+                found.append(record)
+        return found
+
+    def _newest(self, project: str | None, before: str | None, page_size: int) -> Iterator[ExecutionResult]:
+        """Gives what has ended and what has not, newest first."""
+        unfinished = [
+            record
+            for record in reversed(self.pending())
+            if project in (None, record.project) and (before is None or record.id < before)
+        ]
+        return heapq.merge(
+            unfinished, self._ended(project, before, page_size), key=lambda record: record.id, reverse=True
+        )
+
+    def _ended(self, project: str | None, before: str | None, page_size: int) -> Iterator[ExecutionResult]:
         word = ("exec_result",) if project is None else ("exec_history", quote(project, safe=""))
         prefix = self._key(*word, "")
         bound = None if before is None else prefix + before.encode()
-        rows = [
-            (key.rpartition(b"/")[2].decode(), value)
-            for key, value in self.kv.page(prefix, limit=limit, before=bound, reverse=True)
-        ]
-        if project is None:
-            return [(name, self._read(value)) for name, value in rows]
-        return [(name, self.execution(name)) for name, _ in rows]
+        while page := self.kv.page(prefix, limit=page_size, before=bound, reverse=True):
+            bound = page[-1][0]
+            for key, value in page:
+                record = self._read(value) if project is None else self._execution(key[len(prefix) :].decode())
+                if record is not None:
+                    yield record
 
     def pending(self) -> list[ExecutionResult]:
         """Gives the executions that have not ended, oldest first."""
-        rows = self.kv.page(self._key("exec_pending", ""), limit=1000)
-        records = (self.execution(key.rpartition(b"/")[2].decode()) for key, _ in rows)
-        return [record for record in records if record is not None]
+        return [self._read(value) for _, value in self.kv.page(self._key("exec_pending", ""), limit=1000)]
 
     # The cache
 
-    def take_cached(self, key: str, hit: Callable[[ExecutionResult], ExecutionResult]) -> ExecutionResult | None:
-        """Gives the stored result under a key as a hit, and puts the hit into the history, all in one step.
+    def take_cached(self, key: str, session: str) -> ExecutionResult | None:
+        """Gives the stored result under a key as a hit of now, and puts the hit into the history.
 
         Args:
             key: The cache key.
-            hit: Makes the hit's record from the one of the execution that really ran.
+            session: Who asks.
         """
+        began, now = time.perf_counter(), time.time()
         name = self._key("cache_cmd", key)
-        with self.kv.transaction():
-            value = self.kv.get(name)
-            original = None if value is None else self.execution(json.loads(value)["id"])
-            self.kv.use(name, hit=original is not None)
-            if original is None:
-                return None
-            record = hit(original)
-            self._save(record, record.to_json() | {"stdout": "", "stderr": "", "output_of": original.id})
-        return record
+        original = self._memory.get(name, self._load_cached)
+        if original is None:
+            self.kv.missed()
+            return None
+        hit: dict[str, Any] = {
+            "id": new_execution_id(now),
+            "session": session,
+            "cached_at": original.started_at,
+            "started_at": now,
+            "duration": time.perf_counter() - began,
+        }
+        # To the journal alone: an answer from the store should cost no more than it must.
+        self.kv.journal(_dump(hit | {"output_of": original.id}), used=name)
+        self._journaled += 1
+        if self._journaled >= _JOURNAL:
+            self._settle()
+        return replace(original, cached=True, **hit)
+
+    def _load_cached(self, name: bytes) -> tuple[ExecutionResult, float] | None:
+        found = self.kv.read(name)
+        if found is None:
+            return None
+        original = self.kv.get(self._key("exec_result", json.loads(found[0])["id"]))
+        return None if original is None else (ExecutionResult.from_json(json.loads(original)), found[1])
 
     def cache_result(self, key: str, record: ExecutionResult, *, lifetime: float = CACHE_LIFETIME) -> None:
         """Lets a stored execution answer a key.
@@ -201,11 +255,12 @@ class Store:
             for key, value in page:
                 data = json.loads(value)
                 if command in (None, data["command"]) and project in (None, data["project"]):
-                    count += self.kv.pop(key, None) is not None
+                    count += self.kv.discard(key)
         return count
 
     def cache_info(self) -> CacheInfo:
         """Gives what the cache and its file hold."""
+        self._settle()
         prefix = self._key("cache_cmd", "")
         entries, after = 0, None
         while page := self.kv.page(prefix, limit=1000, after=after):
@@ -217,8 +272,11 @@ class Store:
 
     def project(self, name: str) -> Project | None:
         """Gives a project; None when nothing is known of it."""
-        value = self.kv.get(self._project_key(name))
-        return None if value is None else Project.from_json(json.loads(value))
+        return self._memory.get(self._project_key(name), self._load_project)
+
+    def _load_project(self, key: bytes) -> tuple[Project, float] | None:
+        found = self.kv.read(key)
+        return None if found is None else (Project.from_json(json.loads(found[0])), found[1])
 
     def update_project(self, name: str, **changes: Any) -> Project:
         """Changes a project's fields, making it when it is new, as one step, whoever else does the same.
@@ -247,13 +305,15 @@ class Store:
 
     def forget_project(self, name: str) -> bool:
         """Forgets a project; says whether it was known. Its executions stay until their time is over."""
-        return self.kv.pop(self._project_key(name), None) is not None
+        return self.kv.discard(self._project_key(name))
 
     def _project_key(self, name: str) -> bytes:
         return self._key("project_meta", quote(name, safe=""))
 
     def close(self) -> None:
         """Closes the file."""
+        with suppress(StoreError):  # the journal keeps until the next time
+            self._settle()
         self.kv.close()
 
 

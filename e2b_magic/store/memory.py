@@ -1,0 +1,46 @@
+"""Records read a moment ago, given again as long as nobody has changed the file since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from e2b_magic.store.mapping import KeyValueStore
+
+T = TypeVar("T")
+_MOST = 64
+
+
+class Memory:
+    """Spares the reading and decoding of what is asked for over and over: the current project, a cached result.
+
+    It asks SQLite whether the file has changed, which costs a fraction of a read, so that what another process has
+    written or cleared is seen at once.
+
+    Args:
+        kv: The file.
+    """
+
+    def __init__(self, kv: KeyValueStore) -> None:
+        self._kv = kv
+        self._state: tuple[int, int] | None = None
+        self._held: dict[bytes, tuple[Any, float]] = {}
+
+    def get(self, key: bytes, load: Callable[[bytes], tuple[T, float] | None]) -> T | None:
+        """Gives the record under a key; None when there is none, or not any more.
+
+        Args:
+            key: The key.
+            load: Reads the record and when it expires, in seconds since the epoch.
+        """
+        state = self._kv.state()
+        if state != self._state or len(self._held) > _MOST:
+            self._state, self._held = state, {}
+        held = self._held.get(key)
+        if held is None or held[1] <= self._kv.now:
+            held = load(key)
+            if held is None:
+                return None
+            self._held[key] = held
+        record: T = held[0]
+        return record
