@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from dataclasses import dataclass
 from typing import Any
 
 from e2b_magic.config import EMBEDDED, ApiKey, Configuration
-from e2b_magic.embedded.endpoint import Endpoint
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -23,7 +23,7 @@ class Connection:
         domain: The E2B domain.
         api_url: Where its API answers, when the domain does not tell.
         sandbox_url: Where its sandboxes answer, when the domain does not tell.
-        endpoint: The embedded server's process and address; None for any other.
+        process: A descriptor of the embedded server's process (pidfd_open(2)); None for any other server.
     """
 
     backend: str
@@ -31,7 +31,7 @@ class Connection:
     domain: str
     api_url: str | None = None
     sandbox_url: str | None = None
-    endpoint: Endpoint | None = None
+    process: int | None = None
 
     def options(self) -> dict[str, Any]:
         """Gives the keyword arguments that every call of the SDK takes.
@@ -51,7 +51,17 @@ class Connection:
 
     def alive(self) -> bool:
         """Whether the embedded server is still there; true for any other, which cannot be asked so cheaply."""
-        return self.endpoint is None or self.endpoint.alive
+        if self.process is None:
+            return True
+        # The descriptor is ready once the process has ended, reaped or not, whoever has its number by then.
+        ended = select.poll()
+        ended.register(self.process, select.POLLIN)
+        return not ended.poll(0)
+
+    def close(self) -> None:
+        """Lets go of the server's process; the connection is not used after that."""
+        if self.process is not None:
+            os.close(self.process)
 
 
 def _bypass_proxy() -> None:
@@ -76,15 +86,19 @@ async def connect(configuration: Configuration) -> Connection:
             api_url=configuration.api_url,
             sandbox_url=configuration.sandbox_url,
         )
-    from e2b_magic.embedded.runtime import ensure
+    from e2b_magic.embedded.runtime import Endpoint, ensure
+
+    def start() -> tuple[Endpoint, int]:
+        endpoint = ensure(configuration.directory / "embedded")
+        return endpoint, os.pidfd_open(endpoint.pid)
 
     _bypass_proxy()
-    endpoint = await asyncio.to_thread(ensure, configuration.directory / "embedded")
+    endpoint, process = await asyncio.to_thread(start)
     return Connection(
         backend=EMBEDDED,
         api_key=ApiKey(endpoint.api_key),
         domain="localhost",
         api_url=endpoint.url,
         sandbox_url=endpoint.url,
-        endpoint=endpoint,
+        process=process,
     )

@@ -145,9 +145,17 @@ class SandboxManager:
         Raises:
             ConfigurationError: There is no server that could be used.
         """
-        if self._connection is None or not self._connection.alive():
+        if self._connection is not None and not self._connection.alive():
+            self._drop_connection()
+        if self._connection is None:
             self._connection = await connect(self.configuration)
         return self._connection
+
+    def _drop_connection(self) -> None:
+        self._leases.clear()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     async def find(self, request: Request) -> SandboxInfo | None:
         """Gives what the server knows of a project's sandbox, or None; makes and extends nothing."""
@@ -170,6 +178,7 @@ class SandboxManager:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._drop_connection()
 
     async def _held(self, project: str) -> Lease | None:
         lease = self._leases.get(project)
