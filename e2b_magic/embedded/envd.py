@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.files import Files
 from e2b_magic.embedded.filesystem import FilesystemService
+from e2b_magic.embedded.messages import CODECS
 from e2b_magic.embedded.process import ProcessService
 from e2b_magic.embedded.protocol_errors import ProtocolError
 from e2b_magic.embedded.running import Processes
@@ -46,9 +47,9 @@ class Envd:
         self._services: dict[str, ConnectASGIApplication[Any]] = {}
         # E2B's clients neither send nor expect compressed messages; compressing streams would delay them.
         process = ProcessASGIApplication(
-            ProcessService(contained, processes), compressions=(), read_max_bytes=_LARGEST_MESSAGE
+            ProcessService(contained, processes), compressions=(), codecs=CODECS, read_max_bytes=_LARGEST_MESSAGE
         )
-        filesystem = FilesystemASGIApplication(FilesystemService(contained), compressions=())
+        filesystem = FilesystemASGIApplication(FilesystemService(contained), compressions=(), codecs=CODECS)
         for service in (process, filesystem):
             self._services[service.path.strip("/")] = service
 

@@ -92,6 +92,7 @@ class RunningProcess:
         config: The request it was started with.
         tag: The name the client gave it; None for none.
         terminal: Whether it runs on a terminal.
+        lifetime: Ends it when its time is over; None where that is not limited.
         expired: Whether its lifetime ended before it did.
         end: The event of its end; None while it runs.
     """
@@ -103,6 +104,7 @@ class RunningProcess:
         self.tag = tag
         self.terminal = terminal
         self.expired = False
+        self.lifetime: asyncio.TimerHandle | None = None
         self.end: ProcessEvent | None = None
         channels: dict[int, Channel] = {process.stdout: "pty"}
         if not terminal:
@@ -150,6 +152,8 @@ class RunningProcess:
 
     def close(self) -> None:
         """Closes its descriptors, after nothing reads or writes them any more."""
+        if self.lifetime is not None:
+            self.lifetime.cancel()
         self.input.close()
         self._process.close()
 
@@ -190,17 +194,16 @@ class Processes:
 
     def limit(self, process: RunningProcess, seconds: float) -> None:
         """Ends a process, whether or not anyone still follows it, when its lifetime is over."""
-        asyncio.get_running_loop().call_later(seconds, self._expire, process)
+        process.lifetime = asyncio.get_running_loop().call_later(seconds, self._expire, process)
 
     def _expire(self, process: RunningProcess) -> None:
-        if process.end is None:
-            process.expired = True
-            self._spawn(self._kill(process))
+        process.expired = True
+        self._spawn(self._kill(process))
 
     async def _kill(self, process: RunningProcess) -> None:
         # A sandbox that is gone took the process along; `abandon` tells whoever listens.
         with contextlib.suppress(AgentError):
-            await self.signal(process, signal.SIGKILL)
+            await self.signal(process, int(signal.SIGKILL))
 
     def _forget(self, process: RunningProcess) -> None:
         if self._ended.get(process.pid) is process:

@@ -1,0 +1,62 @@
+"""How the messages of E2B's services are read and written: as JSON by E2B's SDKs, in binary by others."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from connectrpc.code import Code
+from connectrpc.codec import Codec, proto_binary_codec, proto_json_codec
+from connectrpc.errors import ConnectError
+
+# E2B's messages nest six deep. The JSON reader of protobuf-py-ext 0.6 recurses without a bound, and ends the whole
+# process somewhere past ten thousand; its binary reader has this very bound.
+DEEPEST = 100
+_TEXT = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"')
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
+def too_deep(data: bytes | bytearray) -> bool:
+    """Whether a JSON text nests deeper than any message does."""
+    if data.count(b"[") + data.count(b"{") <= DEEPEST:
+        return False
+    depth = deepest = 0
+    for bracket in _BRACKET.finditer(_TEXT.sub(b"", data)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST
+
+
+class CheckedCodec:
+    """A codec whose reader tells a client of its mistake; connectrpc's own counts it as the server's.
+
+    Args:
+        codec: What reads and writes.
+    """
+
+    def __init__(self, codec: Codec[Any, Any]) -> None:
+        self._codec = codec
+
+    def name(self) -> str:
+        """Gives its name in a content type."""
+        return self._codec.name()
+
+    def encode(self, message: Any) -> bytes:
+        """Writes a message."""
+        return self._codec.encode(message)
+
+    def decode(self, data: bytes | bytearray, message_class: type[Any]) -> Any:
+        """Reads a message.
+
+        Raises:
+            ConnectError: It is none of that kind.
+        """
+        if self.name() == "json" and too_deep(data):
+            raise ConnectError(Code.INVALID_ARGUMENT, f"the message nests deeper than {DEEPEST} levels")
+        try:
+            return self._codec.decode(data, message_class)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ConnectError(Code.INVALID_ARGUMENT, f"the message is no {message_class.__name__}") from error
+
+
+CODECS = (CheckedCodec(proto_json_codec()), CheckedCodec(proto_binary_codec()))
