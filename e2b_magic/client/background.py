@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from e2b_magic.worker.protocol import Emit, Event
 
 T = TypeVar("T")
+OnEvent = Callable[[Event], None]
 
 PENDING_EVENTS = 256
 """How many events may wait for their reader before the sandbox's output has to wait too."""
@@ -34,10 +35,17 @@ class Job(Generic[T]):
     Args:
         loop: The background loop.
         work: Makes the coroutine, given the `Emit` whose events this job hands over.
+        on_event: Takes the events, in the thread or on the loop that waits; without it they are dropped at once.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Callable[[Emit], Coroutine[Any, Any, T]],
+        on_event: OnEvent | None = None,
+    ) -> None:
         self._loop = loop
+        self._on_event = on_event
         self._outcome: Future[T] = Future()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._room: asyncio.Semaphore | None = None
@@ -61,9 +69,9 @@ class Job(Generic[T]):
             self._put(None)
 
     async def _emit(self, event: Event) -> None:
-        assert self._room is not None  # noqa: S101  set before the work began
-        await self._room.acquire()
-        self._put(event)
+        if self._on_event is not None and self._room is not None:
+            await self._room.acquire()
+            self._put(event)
 
     def _put(self, event: Event | None) -> None:
         self._events.put(event)
@@ -86,23 +94,23 @@ class Job(Generic[T]):
         """Asks the job to end; it may take its time to clean up."""
         self._loop.call_soon_threadsafe(lambda: self._task is not None and self._task.cancel())
 
-    def wait(self, on_event: Callable[[Event], None] | None = None) -> T:
-        """Gives the job's result, and each of its events to `on_event`, in the calling thread.
+    def wait(self) -> T:
+        """Gives the job's result, and its events to `on_event`, in the calling thread.
 
         Raises:
             KeyboardInterrupt: It came while waiting. The job was cancelled and its last events were handed over;
                 whatever it takes longer than `INTERRUPT_LIMIT` goes on without a waiter.
         """
         try:
-            self._drain(on_event, float("inf"))
+            self._drain(float("inf"))
         except BaseException:
             # A second Ctrl-C, or an error of on_event's own, must not leave the job running either.
             self.cancel()
-            self._drain(on_event, time.monotonic() + INTERRUPT_LIMIT)
+            self._drain(time.monotonic() + INTERRUPT_LIMIT)
             raise
         return self._outcome.result()
 
-    def _drain(self, on_event: Callable[[Event], None] | None, deadline: float) -> None:
+    def _drain(self, deadline: float) -> None:
         while time.monotonic() < deadline:
             try:
                 event = self._events.get(timeout=_TICK)
@@ -111,15 +119,15 @@ class Job(Generic[T]):
             if event is None:
                 return
             self._took_one()
-            if on_event is not None:
-                on_event(event)
+            if self._on_event is not None:
+                self._on_event(event)
 
-    async def wait_async(self, on_event: Callable[[Event], None] | None = None) -> T:
+    async def wait_async(self) -> T:
         """Does what `wait` does, in a coroutine of any event loop; to cancel that cancels the job."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(arrived.set)
         try:
-            while await self._hand_over(on_event):
+            while self._hand_over():
                 await arrived.wait()
                 arrived.clear()
         except BaseException:
@@ -128,15 +136,15 @@ class Job(Generic[T]):
             raise
         return self._outcome.result()
 
-    async def _hand_over(self, on_event: Callable[[Event], None] | None) -> bool:
+    def _hand_over(self) -> bool:
         """Hands over what is there; says whether more is to come."""
         while not self._events.empty():
             event = self._events.get_nowait()
             if event is None:
                 return False
             self._took_one()
-            if on_event is not None:
-                on_event(event)
+            if self._on_event is not None:
+                self._on_event(event)
         return True
 
     def _settled(self) -> Future[None]:
@@ -153,14 +161,14 @@ class BackgroundLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> Job[T]:
-        """Starts a job and gives it."""
+    def submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]], on_event: OnEvent | None = None) -> Job[T]:
+        """Starts a job and gives it; see `Job`."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="e2b-magic", daemon=True)
                 self._thread.start()
-            return Job(self._loop, work)
+            return Job(self._loop, work, on_event)
 
     def close(self, last: Callable[[], Awaitable[None]]) -> None:
         """Ends every job, awaits `last` on the loop, and ends the thread."""

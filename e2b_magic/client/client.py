@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
-from e2b_magic.client.background import BackgroundLoop, Job
+from e2b_magic.client.background import BackgroundLoop, Job, OnEvent
 from e2b_magic.client.options import CommandOptions, Where, WriteOptions
 from e2b_magic.client.recorder import Recorder
 from e2b_magic.client.work import Work
@@ -19,11 +19,10 @@ from e2b_magic.exceptions import InvalidRequestError, RemotePathError
 from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxState, Status
 from e2b_magic.store import CacheInfo, Store, open_store
 from e2b_magic.worker.caller import Caller, InProcessCaller
-from e2b_magic.worker.protocol import Emit, Event, KillSandbox, SandboxStatus, check_project_name
+from e2b_magic.worker.protocol import Emit, KillSandbox, SandboxStatus, check_project_name
 
 T = TypeVar("T")
 OptionsT = TypeVar("OptionsT", bound=Where)
-OnEvent = Callable[[Event], None]
 READ_LIMIT = 64 * 1024 * 1024
 """The largest file that `read_file` gives unless told otherwise, in bytes."""
 
@@ -77,7 +76,7 @@ class Client:
         """
         work, request = self._work, self._work.command(command, self._here(options))
         hit = work.stored(request, options)
-        return hit or self._submit(lambda emit: work.execute(request, options, emit)).wait(on_event)
+        return hit or self._submit(lambda emit: work.execute(request, options, emit), on_event).wait()
 
     async def aexecute_command(
         self, command: str, *, on_event: OnEvent | None = None, **options: Unpack[CommandOptions]
@@ -85,7 +84,7 @@ class Client:
         """Does what `execute_command` does; to cancel it ends the command."""
         work, request = self._work, self._work.command(command, self._here(options))
         hit = work.stored(request, options)
-        return hit or await self._submit(lambda emit: work.execute(request, options, emit)).wait_async(on_event)
+        return hit or await self._submit(lambda emit: work.execute(request, options, emit), on_event).wait_async()
 
     def write_file(
         self, path: str, content: str | bytes, *, on_event: OnEvent | None = None, **options: Unpack[WriteOptions]
@@ -102,15 +101,14 @@ class Client:
             RemotePathError: A directory stands at the path.
             NotEnoughSpaceError: The sandbox's disk is full.
         """
-        return self._submit(lambda emit: self._work.write(path, content, self._here(options), emit)).wait(on_event)
+        return self._submit(lambda emit: self._work.write(path, content, self._here(options), emit), on_event).wait()
 
     async def awrite_file(
         self, path: str, content: str | bytes, *, on_event: OnEvent | None = None, **options: Unpack[WriteOptions]
     ) -> FileEntry:
         """Does what `write_file` does."""
-        return await self._submit(lambda emit: self._work.write(path, content, self._here(options), emit)).wait_async(
-            on_event
-        )
+        here = self._here(options)
+        return await self._submit(lambda emit: self._work.write(path, content, here, emit), on_event).wait_async()
 
     def read_file(
         self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
@@ -128,15 +126,14 @@ class Client:
             RemotePathError: A directory stands there.
             FileTooLargeError: The file is larger than `limit`.
         """
-        return self._submit(lambda emit: self._work.read(path, limit, self._here(options), emit)).wait(on_event)
+        return self._submit(lambda emit: self._work.read(path, limit, self._here(options), emit), on_event).wait()
 
     async def aread_file(
         self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
     ) -> bytes:
         """Does what `read_file` does."""
-        return await self._submit(lambda emit: self._work.read(path, limit, self._here(options), emit)).wait_async(
-            on_event
-        )
+        here = self._here(options)
+        return await self._submit(lambda emit: self._work.read(path, limit, here, emit), on_event).wait_async()
 
     def read_text(
         self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
@@ -163,7 +160,7 @@ class Client:
             RemoteFileNotFoundError: There is nothing at the path.
             RemotePathError: A file stands there.
         """
-        return self._submit(lambda emit: self._work.list_directory(path, self._here(options), emit)).wait(on_event)
+        return self._submit(lambda emit: self._work.list_directory(path, self._here(options), emit), on_event).wait()
 
     def remove_file(
         self, path: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
@@ -174,7 +171,7 @@ class Client:
             RemoteFileNotFoundError: There is nothing at the path.
             RemotePathError: A directory stands there and `recursive` is not given.
         """
-        return self._submit(lambda emit: self._work.remove(path, recursive, self._here(options), emit)).wait(on_event)
+        return self._submit(lambda emit: self._work.remove(path, recursive, self._here(options), emit), on_event).wait()
 
     def get_execution_history(
         self,
@@ -276,8 +273,8 @@ class Client:
         self.configuration = configuration
         self._work = Work(configuration, self._recorder, InProcessCaller(configuration))
 
-    def _submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> Job[T]:
-        return self._background.submit(work)
+    def _submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]], on_event: OnEvent | None = None) -> Job[T]:
+        return self._background.submit(work, on_event)
 
     def _here(self, options: OptionsT) -> OptionsT:
         """Gives the options with the current project where none is named."""
