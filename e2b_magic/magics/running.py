@@ -70,6 +70,7 @@ def _execute(
             raise
         return error.result
     except KeyboardInterrupt:
+        printer.finish(interrupted=True)
         raise KeyboardInterrupt("the command was interrupted; what it wrote is kept (%e2b show)") from None
     finally:
         printer.finish()

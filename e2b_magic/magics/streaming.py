@@ -53,19 +53,24 @@ class Printer:
         if result.stderr:
             self(Output("stderr", result.stderr))
 
-    def finish(self) -> None:
-        """Shows what is left; to be called however the command ended."""
+    def finish(self, *, interrupted: bool = False) -> None:
+        """Shows what is left; to be called however the command ended.
+
+        Args:
+            interrupted: A terminal has put `^C` on the line, in which it stands now.
+        """
         for name, stream in self._streams.items():
             if stream.pending:
                 self._turn_to(name)
                 stream.finish()
-        if self._last is not None:
-            _target(self._last).flush()
+        last = self._streams[self._last or "stdout"]
+        last.end_line(interrupted=interrupted)
+        last.target.flush()
 
     def _turn_to(self, name: Name) -> None:
         if self._last not in (None, name):
             # Two buffered streams keep their order only if one is emptied before the other is written to.
-            _target(self._last or name).flush()
+            self._streams[self._last or name].target.flush()
         self._last = name
 
 
@@ -78,6 +83,15 @@ class _Stream:
         self._room = SHOWN
         self._rest: OutputBuffer | None = None
         self._at_line_start = True
+
+    @property
+    def target(self) -> TextIO:
+        """Where it is written; looked up each time, since %%capture and redirect_stdout put another object there."""
+        return sys.stdout if self._name == "stdout" else sys.stderr
+
+    @property
+    def _coloured(self) -> bool:
+        return _is_kernels(self.target) or self.target.isatty()
 
     @property
     def pending(self) -> bool:
@@ -100,7 +114,7 @@ class _Stream:
         """Shows a line of our own, dim, so that nobody takes it for the command's."""
         line = one_line(text)
         start = "" if self._at_line_start else "\n"
-        self._write(f"{start}\x1b[2m{line}\x1b[22m\n" if _coloured(self._name) else f"{start}{line}\n")
+        self._write(f"{start}\x1b[2m{line}\x1b[22m\n" if self._coloured else f"{start}{line}\n")
 
     def finish(self) -> None:
         """Shows what was kept."""
@@ -108,22 +122,21 @@ class _Stream:
         self._rest = None
         self._write(self._cleaner.feed(rest) + self._cleaner.end())
 
+    def end_line(self, *, interrupted: bool) -> None:
+        """Goes on to the next line in a terminal, so that what IPython shows next begins one."""
+        if self.target.isatty() and (interrupted or not self._at_line_start):
+            self._write("\n")
+
     def _write(self, text: str) -> None:
         if not text:
             return
         self._at_line_start = text.endswith("\n")
-        target = _target(self._name)
+        target = self.target
         target.write(text)
         # A kernel's stream sends what it has every 0.2 s by itself, and would make one message of each flush.
-        if not hasattr(target, "flush_interval"):
+        if not _is_kernels(target):
             target.flush()
 
 
-def _target(name: Name) -> TextIO:
-    # Looked up each time: %%capture and contextlib.redirect_stdout put another object there.
-    return sys.stdout if name == "stdout" else sys.stderr
-
-
-def _coloured(name: Name) -> bool:
-    target = _target(name)
-    return hasattr(target, "flush_interval") or target.isatty()
+def _is_kernels(stream: TextIO) -> bool:
+    return hasattr(stream, "flush_interval")  # ipykernel.iostream.OutStream, not imported to be asked
