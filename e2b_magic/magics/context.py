@@ -1,4 +1,7 @@
-"""What a command's function is given beside its arguments: the client, the settings, the user's variables."""
+"""What a command's function is given beside its arguments: the client, the settings, the user's variables.
+
+The client, and what only a call needs, is imported when it is first asked for, so that loading the magics stays light.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from e2b_magic.client import Client
     from e2b_magic.magics.expansion import Expander
+    from e2b_magic.magics.streaming import Printer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,12 @@ class Context:
         from e2b_magic.client import shared_client
 
         return shared_client()
+
+    def printer(self, *, quiet: bool = False) -> Printer:
+        """Shows a call's events in the cell."""
+        from e2b_magic.magics.streaming import Printer
+
+        return Printer(quiet=quiet)
 
     @property
     def expander(self) -> Expander:

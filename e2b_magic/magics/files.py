@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Column, Content, Table, Text, ago, size
 from e2b_magic.magics.options import PATH, PROJECT, USER, byte_count, permission_bits
-from e2b_magic.magics.streaming import Printer
 from e2b_magic.magics.terminal import one_line
-from e2b_magic.records import FileEntry
+
+if TYPE_CHECKING:
+    from e2b_magic.records import FileEntry
 
 
 def write(context: Context, arguments: argparse.Namespace) -> None:
@@ -24,7 +25,7 @@ def write(context: Context, arguments: argparse.Namespace) -> None:
         user=arguments.user,
         append=arguments.append,
         mode=arguments.mode,
-        on_event=Printer(),
+        on_event=context.printer(),
     )
     verb = "Appended to" if arguments.append else "Wrote"
     print(f"{verb} {one_line(entry.path)} ({size(entry.size)})")
@@ -37,14 +38,14 @@ def read(context: Context, arguments: argparse.Namespace) -> Text | Content:
     if limit is not None:
         where["limit"] = limit
     if arguments.bytes:
-        return Content(client.read_file(arguments.path, on_event=Printer(), **where))
-    return Text(client.read_text(arguments.path, on_event=Printer(), **where))
+        return Content(client.read_file(arguments.path, on_event=context.printer(), **where))
+    return Text(client.read_text(arguments.path, on_event=context.printer(), **where))
 
 
 def list_files(context: Context, arguments: argparse.Namespace) -> Table[FileEntry]:
     """Gives a directory's entries."""
     entries = context.client.list_files(
-        arguments.path or "~", project=arguments.project, user=arguments.user, on_event=Printer()
+        arguments.path or "~", project=arguments.project, user=arguments.user, on_event=context.printer()
     )
     return Table(entries, _COLUMNS, empty="The directory is empty.")
 
@@ -56,7 +57,7 @@ def remove(context: Context, arguments: argparse.Namespace) -> None:
         recursive=arguments.recursive,
         project=arguments.project,
         user=arguments.user,
-        on_event=Printer(),
+        on_event=context.printer(),
     )
     print(f"Removed {one_line(entry.path)}")
 

@@ -12,7 +12,6 @@ from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, ago, counted, pairs, size, span
 from e2b_magic.magics.options import PROJECT, project_names, seconds, whole_number
-from e2b_magic.magics.streaming import Printer
 from e2b_magic.records import ExecutionResult, Status
 
 ID_SHOWN: Final = 8
@@ -47,7 +46,7 @@ def show(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     else:
         record = client.get_execution(arguments.id)
     print(_details(record))
-    printer = Printer()
+    printer = context.printer()
     printer.replay(record)
     printer.finish()
     return record

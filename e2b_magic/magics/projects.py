@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from e2b_magic.config import EMBEDDED
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, ago, counted, pairs, span
 from e2b_magic.magics.options import PROJECT_WORD, project_names
-from e2b_magic.records import Project, SandboxState
+
+if TYPE_CHECKING:
+    from e2b_magic.records import Project, SandboxState
 
 
 def use(context: Context, arguments: argparse.Namespace) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import shlex
 import uuid
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from e2b_magic.exceptions import CommandError, CommandFailedError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.options import PROJECT, USER, seconds, variable
-from e2b_magic.magics.streaming import Printer
-from e2b_magic.records import ExecutionResult
+
+if TYPE_CHECKING:
+    from e2b_magic.records import ExecutionResult
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
@@ -50,7 +51,7 @@ def _execute(
     context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool = True
 ) -> ExecutionResult:
     raises = context.raise_on_error and not arguments.no_raise
-    printer = Printer(quiet=arguments.quiet)
+    printer = context.printer(quiet=arguments.quiet)
     try:
         result = context.client.execute_command(
             command,

@@ -114,7 +114,7 @@ def test_an_interrupt_ends_the_command(kernel: Kernel) -> None:
     search = "grep -laz 9876[45] /proc/[0-9]*/cmdline | wc -l"
     assert _texts(_execute(client, f"r = %e2b run sleep 98765 & {search}; kill $!"), "stdout") != "0\n"
     assert _texts(_execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"
-    assert "interrupted" in _texts(_execute(client, "r = %e2b history -n 2\nprint(r)"), "stdout")
+    assert "interrupted" in _texts(_execute(client, "r = %e2b history -n 4\nprint(r)"), "stdout")
 
 
 def test_a_kernel_completes(kernel: Kernel) -> None:
