@@ -62,7 +62,7 @@ def test_a_directory_that_is_a_link_is_left(tmp_path: Path) -> None:
     """A link in the place of the directory itself is not followed either."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "outside")
-    with pytest.raises(OSError, match="Not a directory|symbolic links"):
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
         remove_state(tmp_path / "state")
     assert (tmp_path / "outside").is_dir()
 

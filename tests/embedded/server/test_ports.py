@@ -48,6 +48,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
 """
+_OTHER = """
+import socket
+listening = socket.create_server(("127.0.0.1", 8001))
+while True:
+    listening.accept()[0].send(b"no HTTP")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +62,10 @@ def served(options: dict[str, Any]) -> Iterator[Sandbox]:
     with Sandbox.create(**options) as sandbox:
         sandbox.files.write("echo.py", _ECHO)
         sandbox.commands.run("python3 echo.py", background=True, timeout=0)
-        other = (
-            "import socket; s = socket.create_server(('127.0.0.1', 8001))\nwhile True: s.accept()[0].send(b'no HTTP')"
-        )
-        sandbox.files.write("other.py", other)
+        sandbox.files.write("other.py", _OTHER)
         sandbox.commands.run("python3 other.py", background=True, timeout=0)
-        sandbox.commands.run(
-            "until (: < /dev/tcp/127.0.0.1/8000 && : < /dev/tcp/127.0.0.1/8001) 2>&-; do sleep 0.05; done"
-        )
+        up = "(: < /dev/tcp/127.0.0.1/8000 && : < /dev/tcp/127.0.0.1/8001) 2>&-"
+        sandbox.commands.run(f"until {up}; do sleep 0.05; done")
         yield sandbox
 
 
