@@ -200,25 +200,25 @@ class Channel:
                 raise Violation("a descriptor came with no answer")
             self._told(message)
             return False
-        question = self._questions.pop(number, None) if type(number) is int else None
+        question = self._questions.get(number) if type(number) is int else None
         if question is None:
             raise Violation("an answer is to no question")
         error = message.get("error")
         if (descriptor is not None) != (question.descriptor and error is None):
             raise Violation("an answer has not the descriptors that it should have")
-        if question.answer.done():
-            return False
-        try:
-            if error is not None:
-                raise _refusal(error)
-            question.answer.set_result(question.accept(message.get("result"), descriptor))
-        except Refused as refused:
-            question.answer.set_exception(refused)
-            return False
-        except Violation:
-            question.answer.set_exception(Gone())
-            raise
-        return True
+        answered = False
+        # Forgotten only once answered: a violation leaves it to `close`, which answers all that are still asked.
+        if not question.answer.done():
+            try:
+                if error is not None:
+                    raise _refusal(error)
+                question.answer.set_result(question.accept(message.get("result"), descriptor))
+            except Refused as refused:
+                question.answer.set_exception(refused)
+            else:
+                answered = True
+        del self._questions[number]
+        return answered
 
     def _break(self, reason: str) -> None:
         if not self._closed:

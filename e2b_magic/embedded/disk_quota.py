@@ -24,7 +24,7 @@ from e2b_magic.embedded.state import WRITABLE, StateDirectory
 
 _logger = logging.getLogger(__name__)
 # Seconds between two looks at the free space, and the most between two sums (others may free what a sandbox takes).
-LOOK_SECONDS, SUM_SECONDS = 0.25, 30.0
+LOOK_SECONDS, SUM_SECONDS = 0.25, 5.0
 # Summing takes at most this part of the time.
 SHARE = 0.05
 # Levels of directories beyond which a tree counts as over any quota: each level holds a descriptor while it is summed.
@@ -157,7 +157,7 @@ class DiskQuota:
     async def _wait(self, state: int, free: int, left: int, least: float) -> None:
         """Waits until the next sum is due: until half of what was left may be gone, or for long enough."""
         started = time.monotonic()
-        while (waited := time.monotonic() - started) < SUM_SECONDS:
+        while (waited := time.monotonic() - started) < max(SUM_SECONDS, least):
             await asyncio.sleep(LOOK_SECONDS)
             if waited >= least and free - _free(state) > left // 2:
                 return
@@ -165,4 +165,5 @@ class DiskQuota:
 
 def _free(state: int) -> int:
     told = os.fstatvfs(state)
-    return told.f_bavail * told.f_frsize
+    # Not f_bavail, in which a file system that reserves space for others need not show what is taken.
+    return told.f_bfree * told.f_frsize

@@ -177,7 +177,7 @@ class Launcher:
         arguments = sealed("arguments", bubblewrap.arguments(layout, without=self._without))
         closing.callback(os.close, arguments)
         passed = [arguments, channel, layout.information, *(descriptor for descriptor, _ in layout.data.values())]
-        identity = None if "identity" in self._without else state.identity
+        identity = state.identity
         return subprocess.Popen(
             ["bwrap", "--args", str(arguments), "--", *bubblewrap.command(layout, channel)],
             executable=self._program,

@@ -171,7 +171,7 @@ class Sandbox:
         Raises:
             AgentError: `not_found`, or `invalid_argument` for no such signal.
         """
-        await self._machine.ask("signal", _nothing, pid=pid, number=signum)
+        await self._machine.ask("signal", _nothing, pid=pid, number=int(signum))
 
     async def resize(self, pid: int, cols: int, rows: int) -> None:
         """Gives a process's terminal another size, in characters.

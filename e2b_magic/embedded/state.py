@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,10 @@ from e2b_magic.embedded import identity
 from e2b_magic.embedded.identity import Identity
 from e2b_magic.exceptions import ConfigurationError
 
+# Directories of /usr in which a sandbox may change things, as far as the host has them: to install with pip, with npm,
+# with make. The layer's directories belong to the sandbox; of any other, the host's owner and mode hold inside too.
+OPEN_IN_USR = ("bin", "include", "lib", "lib/node_modules", "share", "share/man", "share/man/man1")
+LOCAL = ("bin", "etc", "include", "lib", "lib/node_modules", "sbin", "share", "share/man", "share/man/man1", "src")
 WRITABLE = {"home": 0o755, "root": 0o700, "tmp": 0o1777, "usr.up": 0o755}
 _ALL = {**WRITABLE, "usr.wk": 0o700}
 
@@ -58,6 +63,8 @@ class StateDirectory:
             _own(descriptor, owner)
             for name, mode in _ALL.items():
                 _make(descriptor, name, mode, owner)
+            for name in _open_in_usr():
+                _make(descriptor, f"usr.up/{name}", 0o755, owner)
         except BlockingIOError:
             os.close(descriptor)
             raise ConfigurationError(f"A sandbox is running in {path}; each needs a directory of its own.") from None
@@ -73,6 +80,21 @@ class StateDirectory:
     def close(self) -> None:
         """Lets go of the lock; the files stay."""
         os.close(self._descriptor)
+
+
+@cache
+def _open_in_usr() -> tuple[str, ...]:
+    """Gives the directories to make in the layer over /usr, each after the one it lies in."""
+    usr = Path("/usr")
+    packages = [*usr.glob("lib/python3*/dist-packages"), *usr.glob("local/lib/python3*/*-packages")]
+    found = {parent for path in packages for parent in (path, *path.parents) if parent.is_relative_to(usr)}
+    found |= {usr / name for name in OPEN_IN_USR} | {usr / "local"} | {usr / "local" / name for name in LOCAL}
+    return tuple(sorted(str(path.relative_to(usr)) for path in found if path != usr and _is_plain(path)))
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a directory is there, and not a link to one: a directory in the layer would replace the link."""
+    return path.is_dir() and path.resolve() == path
 
 
 def _own(descriptor: int, owner: Identity | None) -> None:

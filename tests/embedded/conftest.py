@@ -1,4 +1,4 @@
-"""What the tests of the sandbox share: a launcher for the whole run, a sandbox for each test, and a way to run things in it."""
+"""What the tests of sandboxes share: one launcher for all, a sandbox for each test, and a way to run things in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from e2b_magic.embedded.launcher import Launcher
 from e2b_magic.embedded.limits import Limits
 from e2b_magic.embedded.preflight import Report, prepare
-from e2b_magic.embedded.sandbox import ExitStatus, Process, Sandbox
+from e2b_magic.embedded.sandbox import ExitStatus, Sandbox
 from e2b_magic.exceptions import ContainmentError
 
 
@@ -154,13 +154,3 @@ def unguarded(report: Report) -> Iterator[Callable[..., Launcher]]:
     yield make
     for one in launchers:
         one.close()
-
-
-@pytest.fixture
-def spawn_reading() -> Callable[[Process], Awaitable[bytes]]:
-    """Gives a function that reads all that a process writes."""
-
-    async def reading(process: Process) -> bytes:
-        return await drain(process.stdout)
-
-    return reading

@@ -8,6 +8,7 @@ JSON, which the daemon can read from an agent that it does not trust.
 from __future__ import annotations
 
 import _socket  # `socket` itself brings in `selectors` and `enum`: 8 ms of every start
+import os
 import sys
 from _json import encode_basestring_ascii
 from marshal import loads
@@ -46,6 +47,8 @@ class Channel:
     """
 
     def __init__(self, descriptor: int) -> None:
+        # It came through bubblewrap, so it is inheritable: whoever had it could answer in the agent's name.
+        os.set_inheritable(descriptor, False)
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, descriptor)
         self._space = _socket.CMSG_SPACE(4 * DESCRIPTORS)
 

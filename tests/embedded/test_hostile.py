@@ -1,0 +1,125 @@
+"""Agents that lie: each breaks the protocol in its own way, and its sandbox is dropped; the daemon and others live."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import marshal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2b_magic.embedded import launcher as launcher_module
+from e2b_magic.embedded.sandbox import AgentError, Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+Start = Callable[..., Awaitable[Sandbox]]
+
+PRELUDE = """
+import json, os, socket, sys
+channel = socket.socket(fileno=int(sys.argv[1]))
+channel.recv(65536)
+def say(message, descriptors=()):
+    data = message if isinstance(message, bytes) else json.dumps(message).encode()
+    socket.send_fds(channel, [b"." + data], descriptors)
+say({"ready": True})
+channel.recv(65536)
+"""
+ENTRY = (
+    "entry = {'name': 'x', 'path': '/x', 'type': 'file', 'size': 1, 'mode': 0o644, 'permissions': '-', 'owner': 'u',"
+    " 'group': 'u', 'modified_time': 1.0, 'symlink_target': None, 'metadata': {}}\n"
+)
+LIES = {
+    "no JSON": "say(b'{')",
+    "no object": "say([1])",
+    "deep JSON": "say(b'[' * 50000)",
+    "an unknown question": "say({'id': 99, 'result': None})",
+    "a question that is no number": "say({'id': [1], 'result': None})",
+    "True for 1": "say({'id': True, 'result': None})",
+    "the end of no process": "say({'exit': 5, 'code': 0, 'signal': None})",
+    "an error that is none": "say({'id': 1, 'error': 'x'})",
+    "an error without a code": "say({'id': 1, 'error': {'message': 'x'}})",
+    "a wrong result": "say({'id': 1, 'result': {'name': 5}})",
+    "an impossible size": ENTRY + "entry['size'] = -1; say({'id': 1, 'result': entry})",
+    "an impossible time": ENTRY + "entry['modified_time'] = float('nan'); say({'id': 1, 'result': entry})",
+    "another type": ENTRY + "entry['type'] = 'x'; say({'id': 1, 'result': entry})",
+    "a fragment of no kind": "channel.send(b'x')",
+    "an endless answer": "while True: channel.send(b'+' + b'x' * 60000)",
+    "a fragment too long": "channel.setsockopt(1, 7, 1 << 20); channel.send(b'.' + b'x' * 100000)",
+    "a descriptor unasked": "say({'id': 1, 'result': None}, [0])",
+    "a flood of descriptors": "say({'id': 1, 'result': None}, [0] * 100)",
+    "a descriptor in the middle": "socket.send_fds(channel, [b'+x'], [0])",
+    "silence and death": "os._exit(0)",
+}
+# What is answered to `open_read` and to `connect`.
+DESCRIPTORS = {
+    "no descriptor": "say({'id': 1, 'result': entry})",
+    "a directory": "say({'id': 1, 'result': entry}, [os.open('/', os.O_RDONLY)])",
+    "a path only": "say({'id': 1, 'result': entry}, [os.open('/', os.O_PATH)])",
+    "a pipe": "say({'id': 1, 'result': entry}, [os.pipe()[0]])",
+    "a device": "say({'id': 1, 'result': entry}, [os.open('/dev/zero', os.O_RDONLY)])",
+    "a Unix socket": "say({'id': 1, 'result': None}, [socket.socketpair()[0].fileno()])",
+    "a datagram socket": "say({'id': 1, 'result': None}, [socket.socket(2, 2).fileno()])",
+}
+
+
+@pytest.fixture
+def lying(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Gives a function that puts another agent into the sandboxes that are started from then on."""
+
+    def lie(script: str) -> None:
+        code = compile(PRELUDE + script + "\nimport time; time.sleep(60)", "<lie>", "exec")
+        packed = importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+        monkeypatch.setattr(launcher_module, "agent_bytecode", lambda: packed)
+
+    return lie
+
+
+async def _dropped(sandbox: Sandbox, asked: Awaitable[Any]) -> str:
+    async with asyncio.timeout(10):
+        with pytest.raises(AgentError) as raised:
+            await asked
+        assert raised.value.code == "gone"
+        return await sandbox.ended
+
+
+@pytest.mark.parametrize("lie", [pytest.param(script, id=name) for name, script in LIES.items()])
+async def test_a_lie_ends_the_sandbox_alone(lie: str, start: Start, run: Any, lying: Callable[[str], None]) -> None:
+    """A malformed answer drops the sandbox it came from, and another goes on."""
+    other = await start()
+    lying(lie)
+    sandbox = await start()
+    reason = await _dropped(sandbox, sandbox.stat("/x", "user"))
+    assert "protocol" in reason or "ended" in reason
+    assert (await run(other, "echo alive")).out == "alive\n"
+
+
+@pytest.mark.parametrize("lie", [pytest.param(script, id=name) for name, script in DESCRIPTORS.items()])
+async def test_a_false_descriptor_ends_the_sandbox(lie: str, start: Start, lying: Callable[[str], None]) -> None:
+    """A descriptor of another kind than was asked for is closed, and its sandbox dropped."""
+    lying(ENTRY + lie)
+    sandbox = await start()
+    before = _open_descriptors()
+    asked = sandbox.connect(80) if "socket" in lie else sandbox.open_read("/x", "user")
+    await _dropped(sandbox, asked)
+    assert _open_descriptors() < before
+
+
+async def test_an_agent_that_reads_nothing_is_not_waited_for(start: Start, lying: Callable[[str], None]) -> None:
+    """Requests to an agent that reads none are bounded, and killing its sandbox still works at once."""
+    lying("")
+    sandbox = await start()
+    asking = [asyncio.ensure_future(sandbox.set_metadata("/x", "user", {"k": "x" * 1_000_000})) for _ in range(60)]
+    async with asyncio.timeout(10):
+        await asyncio.sleep(0.1)
+        assert any(one.done() for one in asking)
+        await sandbox.kill()
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(end) for end in ends} == {AgentError}
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
