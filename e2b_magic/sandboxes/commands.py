@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
@@ -62,6 +62,7 @@ class Execution:
     """One command at work.
 
     Attributes:
+        manager: Whose sandbox it is.
         lease: Where it runs.
         request: What was asked.
         emit: Where its output goes.
@@ -69,12 +70,13 @@ class Execution:
         stderr: What it complained of so far.
     """
 
+    manager: SandboxManager
     lease: Lease
     request: ExecuteCommand
     emit: Emit
     stdout: OutputBuffer = field(default_factory=OutputBuffer)
     stderr: OutputBuffer = field(default_factory=OutputBuffer)
-    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard_at: float = 0.0
 
     async def run(self) -> dict[str, Any]:
         """Gives the command's `exit_code`, `stdout`, `stderr` and whether they are `truncated`.
@@ -139,35 +141,34 @@ class Execution:
             )
 
     async def _on_stdout(self, text: str) -> None:
-        self._heard.set()
+        self._heard_at = asyncio.get_running_loop().time()
         self.stdout.append(text)
         await self.emit(Output("stdout", text))
 
     async def _on_stderr(self, text: str) -> None:
-        self._heard.set()
+        self._heard_at = asyncio.get_running_loop().time()
         self.stderr.append(text)
         await self.emit(Output("stderr", text))
 
     async def _wait(self, ended: asyncio.Task[int]) -> int:
-        watching = asyncio.create_task(self._watch())
-        try:
-            await asyncio.wait([ended, watching], return_when=asyncio.FIRST_COMPLETED)
-            return ended.result() if ended.done() else await watching
-        finally:
-            watching.cancel()
+        """Gives the exit code; meanwhile keeps the sandbox alive, and after a silence asks whether it still is."""
+        loop = asyncio.get_running_loop()
+        self._heard_at, extend_at = loop.time(), loop.time() + EXTENDING
+        while not ended.done():
+            await asyncio.wait([ended], timeout=self._heard_at + SILENCE - loop.time())
+            now = loop.time()
+            if now >= extend_at:
+                self.manager.extend(self.lease)
+                extend_at = now + EXTENDING
+            if not ended.done() and now - self._heard_at >= SILENCE:
+                await self._probe()
+                self._heard_at = now
+        return ended.result()
 
-    async def _watch(self) -> NoReturn:
-        """Ends, with an error, when the sandbox has fallen silent and does not answer any more."""
-        while True:
-            self._heard.clear()
-            try:
-                await asyncio.wait_for(self._heard.wait(), SILENCE)
-                continue
-            except TimeoutError:
-                pass
-            with translating():
-                if not await self.lease.sandbox.is_running(request_timeout=SILENCE):
-                    raise SandboxGoneError("The sandbox ended while the command ran; its files are lost")
+    async def _probe(self) -> None:
+        with translating():
+            if not await self.lease.sandbox.is_running(request_timeout=SILENCE):
+                raise SandboxGoneError("The sandbox ended while the command ran; its files are lost")
 
     async def _end(self, handle: AsyncCommandHandle[None], ended: asyncio.Task[int]) -> None:
         """Ends the command and all that it started, within `ENDING` seconds."""
@@ -213,19 +214,10 @@ async def execute(manager: SandboxManager, request: ExecuteCommand, emit: Emit) 
         SandboxGoneError: The sandbox ended before or under the command, which is not run again by itself.
     """
     lease = await manager.lease(request, emit)
-    extending = asyncio.create_task(_keep_alive(manager, lease))
     try:
-        return await Execution(lease, request, emit).run()
+        return await Execution(manager, lease, request, emit).run()
     except (SandboxGoneError, SandboxUnreachableError) as error:
         manager.forget(lease)
         raise type(error)(
             f"{error}. The command is not run again by itself: its effects, if any, are unknown"
         ) from None
-    finally:
-        extending.cancel()
-
-
-async def _keep_alive(manager: SandboxManager, lease: Lease) -> None:
-    while True:
-        await asyncio.sleep(EXTENDING)
-        manager.extend(lease)

@@ -97,7 +97,13 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
         self.set(key, value)
 
     def set(
-        self, key: str | bytes, value: str | bytes, *, kind: Kind = Kind.KEPT, lifetime: float | None = None
+        self,
+        key: str | bytes,
+        value: str | bytes,
+        *,
+        kind: Kind = Kind.KEPT,
+        lifetime: float | None = None,
+        at: float | None = None,
     ) -> None:
         """Stores a value.
 
@@ -106,8 +112,9 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             value: The value.
             kind: What becomes of it when space runs out.
             lifetime: How long it lives, in seconds; for good when None.
+            at: Since when it lives, in seconds since the epoch; since now when None.
         """
-        name, now = _bytes(key), self._clock()
+        name, now = _bytes(key), self._clock() if at is None else at
         with self._connection.writing() as raw:
             raw.execute("REPLACE INTO Dict (key, value) VALUES (?, ?)", (name, _bytes(value)))
             if kind is not Kind.KEPT or lifetime is not None:
@@ -116,7 +123,7 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
                     "UPDATE Entry SET kind = ?, expires_at = ?, lifetime = ?, used_at = ? WHERE key = ?",
                     (int(kind), ends, lifetime, now, name),
                 )
-            self._make_room(raw, now)
+            self._make_room(raw)
 
     def __delitem__(self, key: str | bytes) -> None:
         if not self.discard(key):
@@ -205,27 +212,37 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             self.set(key, value)
         return value
 
-    def journal(self, value: bytes, used: str | bytes) -> None:
-        """Stores, as cheaply as can be, a value that `take_journal` gives later, and that a key was used just now."""
+    def journal(self, owner: bytes, value: bytes, used: bytes | None = None) -> None:
+        """Stores, as cheaply as can be, a value that `take_journal` gives later.
+
+        Args:
+            owner: Who will take it.
+            value: The value.
+            used: A key that was used just now: a hit of the cache.
+        """
         self._connection.append(
-            "INSERT INTO Journal (value, used, used_at) VALUES (?, ?, ?)", (value, _bytes(used), self._clock())
+            "INSERT INTO Journal (owner, value, used, used_at) VALUES (?, ?, ?, ?)", (owner, value, used, self._clock())
         )
 
-    def take_journal(self) -> list[bytes]:
-        """Gives what the journal holds, oldest first, and empties it; call it in the transaction that stores it anew.
+    def take_journal(self, owner: bytes) -> list[tuple[bytes, float]]:
+        """Gives an owner's values and when each was stored, oldest first, and takes them out.
 
-        The uses that came with it are entered, and counted as hits.
+        Call it in the transaction that stores them anew.
+
+        The uses that came with them are entered, and counted as hits.
         """
         with self._connection.writing() as raw:
-            rows = raw.execute("SELECT value, used, used_at FROM Journal ORDER BY id").fetchall()
-            if rows:
-                raw.executemany("UPDATE Entry SET used_at = ? WHERE key = ?", [(at, used) for _, used, at in rows])
-                raw.execute("UPDATE Total SET hits = hits + ?", (len(rows),))
-                raw.execute("DELETE FROM Journal")
-        return [bytes(value) for value, _, _ in rows]
+            rows = raw.execute(
+                "SELECT value, used, used_at FROM Journal WHERE owner = ? ORDER BY id", (owner,)
+            ).fetchall()
+            uses = [(at, used) for _, used, at in rows if used is not None]
+            raw.executemany("UPDATE Entry SET used_at = ? WHERE key = ?", uses)
+            raw.execute("UPDATE Total SET hits = hits + ?", (len(uses),))
+            raw.execute("DELETE FROM Journal WHERE owner = ?", (owner,))
+        return [(bytes(value), at) for value, _, at in rows]
 
     def journal_is_empty(self) -> bool:
-        """Whether there is nothing to take from the journal."""
+        """Whether nobody has anything to take from the journal."""
         with self._connection.reading() as raw:
             return raw.execute("SELECT 1 FROM Journal LIMIT 1").fetchone() is None
 
@@ -273,10 +290,10 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
     ) -> None:
         self.close()
 
-    def _make_room(self, raw: sqlite3.Connection, now: float) -> None:
+    def _make_room(self, raw: sqlite3.Connection) -> None:
         self._writes += 1
         if self._writes % _SWEEP_EVERY == 0:
-            self._sweep(raw, now)
+            self._sweep(raw, self._clock())
         (held,) = raw.execute("SELECT bytes FROM Total").fetchone()
         if held > self.space:
             self._evict(raw, held - self.space * 9 // 10)

@@ -40,7 +40,8 @@ class _Lasting(TypedDict):
 RESULT_LIFETIME = 7 * 24 * 3600
 CACHE_LIFETIME = 3600
 _PAGE = 200
-_JOURNAL = 100  # hits that are kept in the journal before they are given their place in the history
+_JOURNAL = 256 * 1024  # bytes in the journal after which they are given their place in the history
+_ROW = 2048  # bytes that a row counts for beside its value, so that small ones do not pile up either
 _LASTING: _Lasting = {"kind": Kind.RESULT, "lifetime": RESULT_LIFETIME}
 
 
@@ -88,32 +89,39 @@ class Store:
     # Executions
 
     def save_execution(self, record: ExecutionResult) -> None:
-        """Stores an execution: as pending, or as it ended and in one step with its place in the history."""
-        pending = self._key("exec_pending", record.id)
-        if record.status is Status.PENDING:
-            self.kv.set(pending, _dump(record.to_json()), **_LASTING)
-            return
-        with self.kv.transaction():
-            self._settle()
-            self._save(record.id, record.project, _dump(record.to_json()))
-            self.kv.discard(pending)
+        """Stores an execution, as pending or as it ended."""
+        self._note(_dump(record.to_json()))
 
-    def _save(self, execution_id: str, project: str, value: bytes) -> None:
-        self.kv.set(self._key("exec_result", execution_id), value, **_LASTING)
-        self.kv.set(self._key("exec_history", quote(project, safe=""), execution_id), b"", **_LASTING)
+    def _note(self, value: bytes, used: bytes | None = None) -> None:
+        # To the journal: it is as safe there as anywhere in the file, and no command has to wait for its history.
+        self.kv.journal(self._user.encode(), value, used)
+        self._journaled += len(value) + _ROW
+        if self._journaled >= _JOURNAL:
+            self._settle()
 
     def _settle(self) -> None:
-        """Gives the hits that the journal holds their place in the history."""
+        """Gives what the journal holds its place: pending, or a result and part of the history."""
+        self._journaled = 0
         if self.kv.journal_is_empty():
             return
         with self.kv.transaction():
-            for value in self.kv.take_journal():
-                hit = json.loads(value)
-                original = self.kv.get(self._key("exec_result", hit["output_of"]))
-                if original is not None:
-                    data = json.loads(original) | hit | {"stdout": "", "stderr": "", "cached": True}
-                    self._save(data["id"], data["project"], _dump(data))
-        self._journaled = 0
+            for value, at in self.kv.take_journal(self._user.encode()):
+                self._place(json.loads(value), value, at)
+
+    def _place(self, data: dict[str, Any], value: bytes, at: float) -> None:
+        pending = self._key("exec_pending", data["id"])
+        if data.get("status") == Status.PENDING:
+            self.kv.set(pending, value, at=at, **_LASTING)
+            return
+        if "output_of" in data:
+            original = self.kv.get(self._key("exec_result", data["output_of"]))
+            if original is None:
+                return
+            data = json.loads(original) | data | {"stdout": "", "stderr": "", "cached": True}
+            value = _dump(data)
+        self.kv.set(self._key("exec_result", data["id"]), value, at=at, **_LASTING)
+        self.kv.set(self._key("exec_history", quote(data["project"], safe=""), data["id"]), b"", at=at, **_LASTING)
+        self.kv.discard(pending)
 
     def execution(self, execution_id: str) -> ExecutionResult | None:
         """Gives an execution; None when there is none, or not any more."""
@@ -195,6 +203,7 @@ class Store:
 
     def pending(self) -> list[ExecutionResult]:
         """Gives the executions that have not ended, oldest first."""
+        self._settle()
         return [self._read(value) for _, value in self.kv.page(self._key("exec_pending", ""), limit=1000)]
 
     # The cache
@@ -219,14 +228,11 @@ class Store:
             "started_at": now,
             "duration": time.perf_counter() - began,
         }
-        # To the journal alone: an answer from the store should cost no more than it must.
-        self.kv.journal(_dump(hit | {"output_of": original.id}), used=name)
-        self._journaled += 1
-        if self._journaled >= _JOURNAL:
-            self._settle()
+        self._note(_dump(hit | {"output_of": original.id}), used=name)
         return replace(original, cached=True, **hit)
 
     def _load_cached(self, name: bytes) -> tuple[ExecutionResult, float] | None:
+        self._settle()
         found = self.kv.read(name)
         if found is None:
             return None

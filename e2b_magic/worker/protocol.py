@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, from_code
@@ -53,7 +53,8 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Gives the mapping that `parse_request` (in `validation`) reads."""
-        return {"type": self.type, **asdict(self)}
+        # Not asdict, which copies deeply what nobody changes.
+        return {"type": self.type, **{entry.name: getattr(self, entry.name) for entry in fields(self)}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,8 +152,8 @@ def test_space_is_bounded(tmp_path: Path, clock: Clock) -> None:
                 clock.now += 1
                 kv.set(f"{kind.name}{number}", "x" * 1000, kind=kind)
         clock.now += 1
-        kv.journal(b"", used="CACHE0")
-        kv.take_journal()
+        kv.journal(b"me", b"", used=b"CACHE0")
+        kv.take_journal(b"me")
         clock.now += 1
         kv["big"] = "x" * 1700
         assert {b"CACHE1", b"CACHE2"}.isdisjoint(kv)
@@ -307,7 +307,7 @@ def test_changes_from_elsewhere_are_noticed(tmp_path: Path) -> None:
         states.append(kv.state())
         assert len(set(states)) == 3
         kv["a"]
-        kv.journal(b"x", used="a")
+        kv.journal(b"me", b"x", used=b"a")
         assert kv.state() == states[-1]
 
 
