@@ -103,7 +103,7 @@ async def test_a_flood_of_output_waits(sandbox: Sandbox) -> None:
 async def test_a_disk_fill_is_stopped(start: Start, run: Any) -> None:
     """Who writes past the quota is killed, nothing more is written by the file API, and removing makes room again."""
     sandbox = await start(Limits(disk_bytes=30 * MEBIBYTE, file_bytes=500 * MEBIBYTE))
-    script = "i=0; while [ $i -lt 400 ]; do head -c 1000000 /dev/zero > f$((i=i+1)); sleep 0.01; done"
+    script = "for i in $(seq 400); do head -c 1000000 /dev/zero > f$i; sleep 0.01; done"
     ran = await run(sandbox, script)
     assert ran.status.signal == 9
     assert 30 * MEBIBYTE < sandbox.disk_used < 200 * MEBIBYTE
