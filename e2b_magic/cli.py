@@ -105,3 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except E2BMagicError as error:
         print(f"e2b-magic: {error}", file=sys.stderr)
     return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

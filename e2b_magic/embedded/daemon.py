@@ -152,5 +152,5 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
         await _until_told(application, sandboxes, idle_timeout)
     finally:
         remove_endpoint(directory, endpoint)
-        await sandboxes.end_all()
+        await sandboxes.close()
         await server.stop()

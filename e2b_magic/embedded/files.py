@@ -11,12 +11,13 @@ import re
 import zlib
 from email.utils import formatdate
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from e2b_magic.embedded.blocking import in_thread
 from e2b_magic.embedded.callers import DEFAULT_USER
+from e2b_magic.embedded.connections import transport_of
 from e2b_magic.embedded.protocol_errors import ProtocolError, as_file_errors
 from e2b_magic.embedded.sandbox import Entry, Sandbox
 from e2b_magic.embedded.tokens import FileSignature, Operation, equal
@@ -139,6 +140,7 @@ async def _send_file(request: Request, send: Send, descriptor: int, entry: Entry
     size = os.fstat(descriptor).st_size
     headers = {**_HEADERS, "last-modified": formatdate(entry.modified_time, usegmt=True)}
     wanted = _range_of(request, size)
+    send = _while_heard(request, send)
     if wanted is not None:
         headers["content-range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
         headers["content-length"] = str(len(wanted))
@@ -154,6 +156,18 @@ async def _send_file(request: Request, send: Send, descriptor: int, entry: Entry
         # The kernel's own files below /proc have content but no size.
         await _start(send, 200, headers)
         await _copy(send, descriptor, 0, None)
+
+
+def _while_heard(request: Request, send: Send) -> Send:
+    """Gives a `send` that fails once the client has left; uvicorn's goes on as if it were there."""
+    transport = transport_of(request.scope)
+
+    async def send_if_heard(message: Message) -> None:
+        if transport.is_closing():
+            raise ClientDisconnect
+        await send(message)
+
+    return send_if_heard
 
 
 async def _start(send: Send, status: int, headers: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ are passed on as they stream.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 
 import h11
@@ -45,7 +44,12 @@ class _Exchange:
             await self._writer.drain()
 
     async def send_request(self, scope: Scope, receive: Receive) -> None:
-        """Sends the request on, its body as it comes."""
+        """Sends the request on, its body as it comes, and then waits for the client to leave.
+
+        Raises:
+            ClientDisconnect: It left.
+            ConnectionError: The server inside left.
+        """
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         headers = [*_passed_on(scope["headers"], _HOP_HEADERS | _PRIVATE_HEADERS), (b"connection", b"close")]
         await self._send(h11.Request(method=scope["method"], target=target, headers=headers))
@@ -53,6 +57,9 @@ class _Exchange:
             if chunk:
                 await self._send(h11.Data(data=chunk))
         await self._send(h11.EndOfMessage())
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise ClientDisconnect
 
     async def _next(self) -> h11.Event:
         while True:
@@ -89,13 +96,22 @@ async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receiv
     reader, writer = await asyncio.open_connection(sock=connection)
     exchange = _Exchange(reader, writer)
     sending = asyncio.create_task(exchange.send_request(scope, receive))
+    responding = asyncio.create_task(exchange.send_response(send))
     try:
-        # A server may answer before it has read the whole request, and then closes what is still being sent.
-        await exchange.send_response(send)
+        await asyncio.wait({sending, responding}, return_when=asyncio.FIRST_COMPLETED)
+        if not _client_left(sending):
+            # A server may answer before it has read the whole request, and then closes what is still being sent.
+            await responding
     except (h11.RemoteProtocolError, ConnectionError) as error:
         raise ProtocolError(502, f"what listens on port {port} did not answer in HTTP", sandboxId=sandbox.id) from error
     finally:
-        sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ClientDisconnect, ConnectionError, h11.LocalProtocolError):
-            await sending
+        for task in (sending, responding):
+            task.cancel()
+        await asyncio.wait({sending, responding})
+        _client_left(sending)
         writer.close()
+
+
+def _client_left(sending: asyncio.Task[None]) -> bool:
+    """Whether the request ended since its client left; any other end of it shows in the response."""
+    return sending.done() and not sending.cancelled() and isinstance(sending.exception(), ClientDisconnect)

@@ -89,6 +89,7 @@ class Sandboxes:
         self._live: dict[str, LiveSandbox] = {}
         self._ending: dict[str, LiveSandbox] = {}
         self._creations: dict[str, tuple[Creation, asyncio.Task[LiveSandbox]]] = {}
+        self._closed = False
 
     def __iter__(self) -> Iterator[LiveSandbox]:
         return iter(list(self._live.values()))
@@ -149,6 +150,10 @@ class Sandboxes:
         except BaseException:
             await in_thread(remove_state, directory)
             raise
+        if self._closed:
+            await contained.kill()
+            await in_thread(remove_state, directory)
+            raise ProtocolError(503, "the embedded server is ending")
         sandbox = LiveSandbox(sandbox_id, creation, contained, directory)
         self._live[sandbox_id] = sandbox
         self.set_timeout(sandbox, creation.timeout)
@@ -173,8 +178,9 @@ class Sandboxes:
         """Ends a sandbox, and returns when nothing of it is left."""
         await asyncio.shield(self._begin_end(sandbox))
 
-    async def end_all(self) -> None:
-        """Ends every sandbox."""
+    async def close(self) -> None:
+        """Ends every sandbox, and lets none begin any more."""
+        self._closed = True
         await asyncio.gather(*[self.end(sandbox) for sandbox in [*self, *self._ending.values()]])
 
     def _begin_end(self, sandbox: LiveSandbox) -> asyncio.Task[None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from e2b.envd.process.process_pb import ProcessEvent
@@ -15,26 +16,23 @@ from e2b_magic.embedded.events import end_event, start_event
 from e2b_magic.embedded.output import BACKLOG, PIPE_SIZE, READ_SIZE, Listener, Output
 from e2b_magic.embedded.sandbox import ExitStatus
 
-Pipe = tuple[int, int]
+
+@dataclass
+class Pipe:
+    """A pipe whose reading end does not block."""
+
+    reading: int
+    writing: io.FileIO
 
 
 @pytest.fixture
-def pipe() -> Iterator[Callable[[], Pipe]]:
-    """Gives a maker of pipes, whose reading end does not block."""
-    made: list[int] = []
-
-    def make() -> Pipe:
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        made.extend((reading, writing))
-        return reading, writing
-
-    yield make
-    for descriptor in made:
-        try:
-            os.close(descriptor)
-        except OSError:
-            continue  # the test closed it
+def pipe() -> Iterator[Pipe]:
+    """Gives a pipe."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with io.FileIO(writing, "w") as writer:
+        yield Pipe(reading, writer)
+    os.close(reading)
 
 
 def _content(event: ProcessEvent | None) -> bytes:
@@ -45,15 +43,14 @@ def _content(event: ProcessEvent | None) -> bytes:
     return event.event.value.output.value
 
 
-async def test_what_is_written_is_heard_in_order(pipe: Callable[[], Pipe]) -> None:
+async def test_what_is_written_is_heard_in_order(pipe: Pipe) -> None:
     """A listener gets what is written, and knows the end of it."""
-    reading, writing = pipe()
-    output = Output({reading: "stdout"})
+    output = Output({pipe.reading: "stdout"})
     listener = output.listen()
-    os.write(writing, b"one")
+    pipe.writing.write(b"one")
     assert _content(await listener.next(5)) == b"one"
-    os.write(writing, b"two")
-    os.close(writing)
+    pipe.writing.write(b"two")
+    pipe.writing.close()
     assert _content(await listener.next(5)) == b"two"
     await asyncio.wait_for(output.finished, 5)
     end = end_event(ExitStatus(0, None))
@@ -62,31 +59,28 @@ async def test_what_is_written_is_heard_in_order(pipe: Callable[[], Pipe]) -> No
     assert await listener.next(5) is None
 
 
-async def test_silence_is_a_timeout_and_loses_nothing(pipe: Callable[[], Pipe]) -> None:
+async def test_silence_is_a_timeout_and_loses_nothing(pipe: Pipe) -> None:
     """Waiting in vain raises TimeoutError, and what comes later is heard."""
-    reading, writing = pipe()
-    listener = Output({reading: "stdout"}).listen()
+    listener = Output({pipe.reading: "stdout"}).listen()
     with pytest.raises(TimeoutError):
         await listener.next(0.01)
-    os.write(writing, b"late")
+    pipe.writing.write(b"late")
     assert _content(await listener.next(5)) == b"late"
     listener.close()
 
 
-async def test_a_slow_listener_slows_the_reading(pipe: Callable[[], Pipe]) -> None:
+async def test_a_slow_listener_slows_the_reading(pipe: Pipe) -> None:
     """While one of two listeners is behind, no more is read than its backlog, and both hear everything in the end."""
-    reading, writing = pipe()
-    output = Output({reading: "stdout"})
+    output = Output({pipe.reading: "stdout"})
     quick, slow = output.listen(), output.listen()
-    os.set_blocking(writing, False)
+    os.set_blocking(pipe.writing.fileno(), False)
     written = 0
-    with contextlib.suppress(BlockingIOError):
-        while written < 10 * PIPE_SIZE:
-            written += os.write(writing, bytes(READ_SIZE))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+    # A full pipe takes nothing, and says None.
+    while (taken := pipe.writing.write(bytes(READ_SIZE))) is not None:
+        written += taken
+        await asyncio.sleep(0.001)
     assert written <= BACKLOG + READ_SIZE + PIPE_SIZE
-    os.close(writing)
+    pipe.writing.close()
 
     async def hear(listener: Listener) -> int:
         heard = 0
@@ -98,38 +92,35 @@ async def test_a_slow_listener_slows_the_reading(pipe: Callable[[], Pipe]) -> No
     output.end()
 
 
-async def test_without_listeners_everything_is_dropped(pipe: Callable[[], Pipe]) -> None:
+async def test_without_listeners_everything_is_dropped(pipe: Pipe) -> None:
     """Once its listener has left, a process may write as much as it likes, and nothing is kept."""
-    reading, writing = pipe()
-    output = Output({reading: "stdout"})
+    output = Output({pipe.reading: "stdout"})
     output.listen().close()
     for _ in range(100):
-        await asyncio.to_thread(os.write, writing, bytes(READ_SIZE))
-    os.write(writing, b"")
+        await asyncio.to_thread(pipe.writing.write, bytes(READ_SIZE))
+    pipe.writing.write(b"")
     await asyncio.sleep(0.05)
     later = output.listen()
-    os.write(writing, b"heard")
+    pipe.writing.write(b"heard")
     assert _content(await later.next(5)) == b"heard"
     output.end()
 
 
-async def test_draining_ends_even_while_someone_writes(pipe: Callable[[], Pipe]) -> None:
+async def test_draining_ends_even_while_someone_writes(pipe: Pipe) -> None:
     """What lies in the pipe is handed on at once, and no more than a pipe holds."""
-    reading, writing = pipe()
-    output = Output({reading: "stdout"})
+    output = Output({pipe.reading: "stdout"})
     listener = output.listen()
-    os.write(writing, b"left")
+    pipe.writing.write(b"left")
     output.drain()
     output.end(start_event(2))
     assert _content(await listener.next(1)) == b"left"
 
 
-async def test_a_failure_comes_after_what_was_written(pipe: Callable[[], Pipe]) -> None:
+async def test_a_failure_comes_after_what_was_written(pipe: Pipe) -> None:
     """A listener hears what it had yet to hear before the failure is raised."""
-    reading, writing = pipe()
-    output = Output({reading: "stdout"})
+    output = Output({pipe.reading: "stdout"})
     listener = output.listen()
-    os.write(writing, b"last words")
+    pipe.writing.write(b"last words")
     output.drain()
     output.end(failure=LookupError("gone"))
     assert _content(await listener.next(1)) == b"last words"

@@ -30,7 +30,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers["Content-Length"]))
         self.answer(str(len(body)).encode())
     def do_GET(self):
-        if self.path == "/slow":
+        if self.path == "/endless":
+            self.send_response(200)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"x" * 10)
+                    time.sleep(0.05)
+            finally:
+                open("left", "w").close()
+        elif self.path == "/slow":
             self.send_response(200)
             self.send_header("Connection", "close")
             self.end_headers()
@@ -111,6 +121,13 @@ def test_an_answer_streams(port: httpx.Client) -> None:
         parts = [(part, time.monotonic() - began) for part in answer.iter_raw()]
     assert [part for part, _ in parts] == [b"one", b"two"]
     assert parts[0][1] < 0.6
+
+
+def test_an_answer_ends_when_its_client_leaves(port: httpx.Client, served: Sandbox) -> None:
+    """A server inside learns that nobody listens to its endless answer any more."""
+    with port.stream("GET", "/endless") as answer:
+        assert next(answer.iter_raw()).startswith(b"x")
+    served.commands.run("until [ -e left ]; do sleep 0.05; done", timeout=10)
 
 
 def test_a_closed_port_is_told_as_e2b_does(port: httpx.Client, served: Sandbox) -> None:
