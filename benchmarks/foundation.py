@@ -190,7 +190,10 @@ def magic_line(client: Client) -> Line:
     set_shared_client(client)
     shell.run_line_magic("load_ext", "e2b_magic")
     client.execute_command("true")
-    run = lambda: shell.run_line_magic("e2b", "run true")  # noqa: E731  a name for the column
+
+    def run() -> Any:
+        return shell.run_line_magic("e2b", "run true")
+
     assert run().cached
     ours, theirs = compare(run, lambda: client.execute_command("true"), 1000)
     return Line("cached %e2b run", "cached execute_command", ours, theirs, 1.5e-3 / theirs)
