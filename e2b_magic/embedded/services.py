@@ -12,9 +12,9 @@ _SERVICES = ("e2b.envd.process.process_connect", "e2b.envd.filesystem.filesystem
 def load_services() -> None:
     """Imports the services but not the SDK around them, which halves the time of the server's start.
 
-    Importing `e2b` brings in its whole client (0.3 s, 16 MB), of which a server needs nothing. So the package is entered
-    into `sys.modules` as it is before its own code has run, and only what lies below `e2b.envd` is run. For the
-    server's process alone: whoever wants the client after that does not get it.
+    Importing `e2b` brings in its whole client (0.3 s, 16 MB), of which a server needs nothing. So the package is
+    entered into `sys.modules` as it is before its own code has run, and only what lies below `e2b.envd` is run. For
+    the server's process alone: whoever wants the client after that does not get it.
     """
     specification = importlib.util.find_spec("e2b")
     if specification is None or "e2b" in sys.modules:
