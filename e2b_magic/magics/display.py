@@ -19,6 +19,10 @@ from e2b_magic.output import OutputBuffer
 T = TypeVar("T")
 WIDTH: Final = 60
 """The longest text in a table's cell, in characters."""
+ROWS: Final = 200
+"""How many records a table shows; all of them are in the list."""
+VALUE: Final = 300
+"""The longest text in a card, in characters."""
 TEXT_SHOWN: Final = 100_000
 """How much of a file's beginning, and of its end, is shown when it is displayed, in characters."""
 
@@ -63,14 +67,18 @@ class Table(list[T]):
         self._empty = empty
 
     def _cells(self) -> list[list[str]]:
-        return [[_short(column.value(record)) for column in self._columns] for record in self]
+        return [[_short(column.value(record), WIDTH) for column in self._columns] for record in self[:ROWS]]
+
+    @property
+    def _more(self) -> str:
+        return f"… and {len(self) - ROWS:,} more" if len(self) > ROWS else ""
 
     def __str__(self) -> str:
         if not self:
             return self._empty
-        return aligned(
-            [[column.title for column in self._columns], *self._cells()], [column.right for column in self._columns]
-        )
+        rows = [[column.title for column in self._columns], *self._cells()]
+        table = aligned(rows, [column.right for column in self._columns])
+        return f"{table}\n{self._more}" if self._more else table
 
     def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
         printer.text(str(self))
@@ -82,21 +90,21 @@ class Table(list[T]):
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in self._cells()
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{self._more}"
 
 
 class Card(dict[str, str]):
     """One thing's properties by name; shows itself as two columns."""
 
     def __str__(self) -> str:
-        return aligned([[name, one_line(value)] for name, value in self.items()], [False, False])
+        return aligned([[name, _short(value, VALUE)] for name, value in self.items()], [False, False])
 
     def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(one_line(value))}</td></tr>"
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(_short(value, VALUE))}</td></tr>"
             for name, value in self.items()
         )
         return f"<table><tbody>{rows}</tbody></table>"
@@ -136,10 +144,10 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
     return "\n".join(lines)
 
 
-def _short(text: str) -> str:
+def _short(text: str, width: int) -> str:
     # Cut before it is escaped as well: a command may be a script of megabytes.
-    line = one_line(text[: 2 * WIDTH])
-    return line if len(line) <= WIDTH and len(text) <= 2 * WIDTH else f"{line[: WIDTH - 1]}…"
+    line = one_line(text[: 2 * width])
+    return line if len(line) <= width and len(text) <= 2 * width else f"{line[: width - 1]}…"
 
 
 def span(seconds: float) -> str:

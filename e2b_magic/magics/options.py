@@ -56,7 +56,16 @@ def permission_bits(text: str) -> int:
     return bits
 
 
-def variable(text: str) -> tuple[str, str]:
+class Secret(str):
+    """A text that shows itself masked: `%xmode Verbose` prints the variables of every frame an error came through."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'…'"
+
+
+def variable(text: str) -> tuple[str, Secret]:
     """Gives the name and value that `NAME=VALUE` says, or that `NAME` has in this kernel's environment.
 
     Neither error text holds the value: it may be a secret.
@@ -65,10 +74,10 @@ def variable(text: str) -> tuple[str, str]:
     if not name.isidentifier():
         raise argparse.ArgumentTypeError("write NAME=VALUE, or NAME alone to hand on this kernel's variable")
     if equals:
-        return name, value
+        return name, Secret(value)
     if name not in os.environ:
         raise argparse.ArgumentTypeError(f"{name} is not set in this kernel's environment: write {name}=VALUE")
-    return name, os.environ[name]
+    return name, Secret(os.environ[name])
 
 
 PROJECT = Argument(

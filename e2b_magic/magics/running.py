@@ -27,22 +27,22 @@ def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
 def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     """Runs a cell as a script and gives its result."""
     program, script = getattr(arguments, "with"), arguments.body
-    is_shell = program in ("bash", "")
-    if len(script.encode("utf-8", "surrogateescape")) > SCRIPT_LIMIT:
-        return _execute(context, arguments, _upload(context, arguments, program, is_shell), cachable=False)
     # bash -c is what runs every command, so a short script is just that; another program reads it from its input, as
     # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
     # and with that forget what is cached.
-    return _execute(context, arguments, script if is_shell else f"{program} <<< {shlex.quote(script)}")
+    command = script if program == "bash" else f"{program} <<< {shlex.quote(script)}"
+    if len(command.encode("utf-8", "surrogateescape")) <= SCRIPT_LIMIT:
+        return _execute(context, arguments, command)
+    return _execute(context, arguments, _upload(context, arguments, program), cachable=False)
 
 
-def _upload(context: Context, arguments: argparse.Namespace, program: str, is_shell: bool) -> str:
+def _upload(context: Context, arguments: argparse.Namespace, program: str) -> str:
     """Writes a long script to a file of the sandbox and gives the command that runs it and leaves no file behind."""
     path = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
     context.client.write_file(path, arguments.body, project=arguments.project, user=arguments.user)
     # Opened, removed, then run: whatever ends the script, the file is gone. bash reads it beside its input, so that
     # the script's own commands do not read the script.
-    if is_shell:
+    if program == "bash":
         return f"{{ rm -f {path}; exec bash /dev/fd/9; }} 9< {path}"
     return f"{{ rm -f {path}; exec {program}; }} < {path}"
 

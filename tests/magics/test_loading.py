@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from e2b_magic import load_ipython_extension, unload_ipython_extension
+from e2b_magic.client import Client, set_shared_client, shared_client
+from e2b_magic.config import Configuration
 from e2b_magic.magics.extension import E2BMagics
 from tests.magics.conftest import Notebook
 
@@ -52,6 +55,16 @@ def test_a_reload_works(shell: InteractiveShell) -> None:
         assert notebook(line).error is None
     notebook("%unload_ext e2b_magic")
     assert "e2b" not in shell.magics_manager.magics["line"]
+
+
+def test_settings_are_read_from_a_configuration_file(shell: InteractiveShell, configuration: Configuration) -> None:
+    """`c.E2BMagics…` in IPython's configuration holds from the first command on."""
+    set_shared_client(Client(configuration))
+    shell.config.E2BMagics = Config({"project": "web", "cache": False})
+    load_ipython_extension(shell)
+    assert shared_client().project == "web"
+    assert Notebook(shell)("%config E2BMagics.cache").value is False
+    unload_ipython_extension(shell)
 
 
 def test_loading_and_a_cached_result_import_nothing_heavy(tmp_path: Path) -> None:

@@ -120,6 +120,18 @@ def test_history_is_a_list_and_a_table(notebook: Notebook) -> None:
     assert notebook("%e2b history nothing_like_it").value == []
 
 
+def test_a_long_table_is_cut(notebook: Notebook, sandbox: Sandbox) -> None:
+    """A table shows so many rows and how many more there are; the list has all. A long text is cut."""
+    sandbox.files = {f"{number:04}" + "x" * 100: "" for number in range(205)}
+    cell = notebook("%e2b ls")
+    assert len(cell.value) == 205
+    assert str(cell.value).endswith("\n… and 5 more")
+    assert cell.value._repr_html_().endswith("… and 5 more")
+    assert max(map(len, str(cell.value).splitlines())) < 120
+    notebook("%%e2b\n" + "echo long\n" * 1000)
+    assert len(notebook("r = %e2b show").stdout.splitlines()[1]) < 400
+
+
 def test_an_empty_table_says_so(notebook: Notebook) -> None:
     """A table without rows is a sentence, in text and in HTML."""
     cell = notebook("%e2b history")

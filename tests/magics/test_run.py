@@ -172,6 +172,12 @@ def test_a_script_may_be_for_another_program(notebook: Notebook, caller: FakeCal
     assert caller.asked[-1]["command"] == """python3 -u <<< 'print('"'"'it\\'"'"'s'"'"')\n'"""
 
 
+def test_a_script_that_grows_by_quoting_goes_through_a_file(notebook: Notebook, caller: FakeCaller) -> None:
+    """What counts is the command's length: every quote of a script takes five characters in it."""
+    notebook("%%e2b --with python3\n" + "'" * 30_000 + "\n")
+    assert [asked["type"] for asked in caller.asked] == ["write_file", "execute_command"]
+
+
 @pytest.mark.parametrize(
     ("options", "run"), [("", "exec bash /dev/fd/9; } 9<"), ("--with python3", "exec python3; } <")]
 )
@@ -277,6 +283,23 @@ def test_secrets_are_in_no_text(notebook: Notebook) -> None:
     assert isinstance(error, E2BMagicError)
     assert error.result is not None
     assert error.result.env_names == ("TOKEN",)
+
+
+def test_secrets_are_in_no_verbose_traceback(
+    notebook: Notebook, caller: FakeCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of our own making, shown with the variables of every frame, does not show a variable's value."""
+
+    async def broken(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        raise RuntimeError("our own mistake")
+
+    caller.answers["execute_command"] = broken
+    monkeypatch.setenv("TOKEN", "canary-1")
+    notebook("%xmode Verbose")
+    cell = notebook("%e2b run --env TOKEN true")
+    assert isinstance(cell.error, RuntimeError)
+    assert "envs" in cell.stdout
+    assert "canary" not in cell.stdout
 
 
 @pytest.mark.parametrize(
