@@ -2,6 +2,9 @@
 
 Nothing here touches the machine. Each `Rule` says which door it shuts, and the tests take one rule at a time away to
 see that door open.
+
+What still shows of the host inside: its `/usr`, its kernel, processors and memory, and in `/proc/self/mountinfo` where
+the state directory and the interpreter lie, which the kernel tells of every bind mount.
 """
 
 from __future__ import annotations

@@ -67,14 +67,14 @@ class Launcher:
         self._interpreter = find_interpreter()
         search = self._interpreter.search_path
         self.path = f"{bubblewrap.PATH}:{search}" if search else bubblewrap.PATH
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], None]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # A daemon thread: it must not keep the process, and nothing must end it before.
         threading.Thread(target=self._work, name="sandbox launcher", daemon=True).start()
         self._stage = self._run(self._set_the_stage).result()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job[0]()
+            job()
 
     def _run(self, do: Callable[[], T]) -> Future[T]:
         outcome: Future[T] = Future()
@@ -85,7 +85,7 @@ class Launcher:
             except BaseException as error:  # noqa: BLE001 - handed to who asked
                 outcome.set_exception(error)
 
-        self._jobs.put((job,))
+        self._jobs.put(job)
         return outcome
 
     def _set_the_stage(self) -> staging.Stage:

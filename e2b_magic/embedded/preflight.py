@@ -20,6 +20,7 @@ from pathlib import Path
 from e2b_magic.embedded import seccomp
 from e2b_magic.embedded.launcher import Launcher
 from e2b_magic.embedded.limits import Limits
+from e2b_magic.embedded.removal import remove_state
 from e2b_magic.embedded.sandbox import Sandbox
 from e2b_magic.exceptions import ContainmentError
 
@@ -144,8 +145,8 @@ async def _try(launcher: Launcher, directory: Path) -> None:
         ContainmentError: It did not start, or ran nothing.
     """
     await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="preflight-", dir=directory, ignore_cleanup_errors=True) as trial:
-        path = Path(trial) / "sandbox"
+    path = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="preflight-", dir=directory))
+    try:
         sandbox = await Sandbox.start(
             sandbox_id="preflight", directory=path, envs={}, limits=Limits(), launcher=launcher
         )
@@ -159,6 +160,8 @@ async def _try(launcher: Launcher, directory: Path) -> None:
                 )
         finally:
             await sandbox.kill()
+    finally:
+        await asyncio.to_thread(remove_state, path)
 
 
 def _require_linux() -> None:

@@ -308,8 +308,13 @@ async def test_the_hosts_system_files_stay_as_they_are(report: Report, sandbox: 
 async def _host_ids(sandbox: Sandbox) -> set[int]:
     """Gives every user and group id that a process inside has outside."""
     await sandbox.spawn(argv=["sleep", "60"], envs={}, cwd=None, user="user", stdin=False)
-    (found,) = [child for child in psutil.Process().children(recursive=True) if child.cmdline() == ["sleep", "60"]]
-    status = await asyncio.to_thread(Path(f"/proc/{found.pid}/status").read_text)
+    found: list[psutil.Process] = []
+    async with asyncio.timeout(5):
+        while not found:
+            children = psutil.Process().children(recursive=True)
+            found = [child for child in children if child.name() == "sleep"]
+            await asyncio.sleep(0.01)
+    status = await asyncio.to_thread(Path(f"/proc/{found[0].pid}/status").read_text)
     await sandbox.kill()
     lines = [line.split()[1:] for line in status.splitlines() if line.startswith(("Uid:", "Gid:", "Groups:"))]
     return {int(number) for line in lines for number in line}

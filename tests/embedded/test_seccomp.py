@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2b_magic.embedded import seccomp
@@ -51,6 +51,7 @@ def test_every_call_of_the_tables_has_its_answer(machine: str, column: int) -> N
                 assert answer(machine, number) == seccomp.ERRNO | code
 
 
+@settings(database=None)
 @given(st.integers(0, 2**29))
 def test_every_other_call_is_allowed(number: int) -> None:
     """A call that no table holds passes."""
@@ -60,6 +61,7 @@ def test_every_other_call_is_allowed(number: int) -> None:
             assert answer(machine, number) == seccomp.ALLOW
 
 
+@settings(database=None)
 @given(st.integers(0, 2**64 - 1))
 def test_arguments_are_judged_by_their_low_half(argument: int) -> None:
     """The verdict on an argument is that of its low 32 bits, whatever lies above."""
