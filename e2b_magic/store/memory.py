@@ -36,11 +36,13 @@ class Memory:
         state = self._kv.state()
         if state != self._state or len(self._held) > _MOST:
             self._state, self._held = state, {}
-        held = self._held.get(key)
+        # Of this state alone: a thread that has loaded slowly must not put an old record among newer ones.
+        records = self._held
+        held = records.get(key)
         if held is None or held[1] <= self._kv.now:
             held = load(key)
             if held is None:
                 return None
-            self._held[key] = held
+            records[key] = held
         record: T = held[0]
         return record

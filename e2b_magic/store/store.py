@@ -232,11 +232,15 @@ class Store:
         return replace(original, cached=True, **hit)
 
     def _load_cached(self, name: bytes) -> tuple[ExecutionResult, float] | None:
-        self._settle()
         found = self.kv.read(name)
         if found is None:
             return None
-        original = self.kv.get(self._key("exec_result", json.loads(found[0])["id"]))
+        key = self._key("exec_result", json.loads(found[0])["id"])
+        original = self.kv.get(key)
+        if original is None:
+            # Only now: to settle is to commit, which would make every hit forget what the memory holds.
+            self._settle()
+            original = self.kv.get(key)
         return None if original is None else (ExecutionResult.from_json(json.loads(original)), found[1])
 
     def cache_result(self, key: str, record: ExecutionResult, *, lifetime: float = CACHE_LIFETIME) -> None:
