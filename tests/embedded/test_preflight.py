@@ -36,7 +36,9 @@ async def main():
     directory = Path(sys.argv[1])
     launcher, report = await prepare(directory)
     print(report.overlay)
-    sandbox = await Sandbox.start(sandbox_id="x", directory=directory / "x", envs={}, limits=Limits(), launcher=launcher)
+    sandbox = await Sandbox.start(
+        sandbox_id="x", directory=directory / "x", envs={}, limits=Limits(), launcher=launcher
+    )
     process = await sandbox.spawn(
         argv=["/bin/sh", "-c", "touch /usr/bin/x"], envs={}, cwd=None, user="user", stdin=False
     )
@@ -55,9 +57,10 @@ def test_where_no_layer_can_be_usr_is_read_only(tmp_path: Path) -> None:
     """With the state on an overlay, as in a container, sandboxes run on a read-only /usr, and the report says so."""
     for name in ("lower", "upper", "work", "merged"):
         (tmp_path / name).mkdir()
-    mount = f"mount -t overlay x -o lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work {tmp_path}/merged"
+    mount = "mount -t overlay x -o lowerdir=lower,upperdir=upper,workdir=work merged"
     told = subprocess.run(
-        ["unshare", "-m", "/bin/sh", "-c", f'{mount} && exec "$0" -c "$1" {tmp_path}/merged', sys.executable, NESTED],
+        ["unshare", "-m", "/bin/sh", "-c", f'{mount} && exec "$0" -c "$1" "$PWD"/merged', sys.executable, NESTED],
+        cwd=tmp_path,
         check=True,
         capture_output=True,
         text=True,
