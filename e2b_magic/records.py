@@ -65,6 +65,13 @@ def _names(record: Any) -> frozenset[str]:
     return _NAMES[kind]
 
 
+def _age(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExecutionResult(_Record):
     """One run of one command.
@@ -122,7 +129,9 @@ class ExecutionResult(_Record):
 
     def __repr__(self) -> str:
         where = f"{self.project} on {self.backend or 'no sandbox'}"
-        how = "cached" if self.cached else f"{self.duration:.2f} s"
+        how = (
+            f"cached, {_age(self.started_at - (self.cached_at or 0))} old" if self.cached else f"{self.duration:.2f} s"
+        )
         code = "" if self.exit_code is None else f" exit {self.exit_code},"
         return f"<{self.status}:{code} {how}, {where}>"
 

@@ -7,6 +7,7 @@ traceback prints locals.
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 
 import e2b.exceptions as sdk
@@ -71,6 +72,9 @@ def translate(error: BaseException) -> E2BMagicError:
     """
     if isinstance(error, E2BMagicError):
         return error
+    if isinstance(error, sdk.AuthenticationException) and (unknown := re.search("invalid username: .*", str(error))):
+        # envd answers so for a user that the sandbox does not have; the key is fine.
+        return InvalidRequestError(f"{unknown[0]}: the sandbox has no such user")
     for theirs, ours in MAP:
         if isinstance(error, theirs):
             return ours(_ADVICE.get(ours) or _first_line(error))

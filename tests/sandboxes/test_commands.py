@@ -16,6 +16,7 @@ from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import (
     CommandTimeoutError,
     FileTooLargeError,
+    InvalidRequestError,
     RemoteFileNotFoundError,
     RemotePathError,
 )
@@ -61,6 +62,14 @@ def test_options_reach_the_command(client: Client) -> None:
     """Directory, variables and user are those that were asked for."""
     result = client.execute_command("pwd; echo $GREETING; echo ~", cwd="/tmp", envs={"GREETING": "hi $x"}, user="root")
     assert result.stdout.splitlines() == ["/tmp", "hi $x", "/root"]
+
+
+def test_an_unknown_user_is_named(client: Client) -> None:
+    """A user that the sandbox does not have is the caller's slip, and no doubt is cast on the key."""
+    with pytest.raises(InvalidRequestError, match="invalid username: 'nobody-here'"):
+        client.execute_command("true", user="nobody-here")
+    with pytest.raises(InvalidRequestError, match="nobody-here"):
+        client.read_file("x", user="nobody-here")
 
 
 def test_an_interrupt_ends_the_whole_tree(client: Client) -> None:
