@@ -31,7 +31,7 @@ def new_execution_id(now: float | None = None) -> str:
     Args:
         now: Seconds since the epoch; the clock's, when left out.
     """
-    microseconds = int((time.time() if now is None else now) * 1_000_000)
+    microseconds = round((time.time() if now is None else now) * 1_000_000)
     return f"{microseconds:013x}{os.urandom(6).hex()}"
 
 
