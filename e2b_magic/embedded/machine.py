@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import psutil
+
 from e2b_magic.embedded.channel import Channel, Gone, Refused
 from e2b_magic.embedded.entries import AgentError
 from e2b_magic.embedded.launcher import Launched, Launcher
@@ -124,7 +126,11 @@ class Machine:
         found = _CHILD.search(text)
         if found is None:
             raise ContainmentError("bubblewrap did not tell the id of the process that it started.")
-        return os.pidfd_open(int(found[1]))
+        agent = _hold(int(found[1]), self._launched.bubblewrap.pid)
+        if agent is None:
+            await self._ready  # it ended at once, and so does bubblewrap, which says why
+            raise ContainmentError("The process that bubblewrap started ended at once.")
+        return agent
 
     def _told(self, message: dict[str, Any]) -> None:
         if message == {"ready": True} and not self._ready.done():
@@ -203,3 +209,21 @@ class Machine:
             raise AgentError(refused.code, str(refused)) from None
         except Gone:
             raise AgentError("gone", "the sandbox has ended") from None
+
+
+def _hold(pid: int, parent: int) -> int | None:
+    """Gives a descriptor of a process, if it is that parent's child; None when it is gone.
+
+    Once it is held, the id can no longer pass to another process; that it had not before, its parent shows.
+    """
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        if psutil.Process(pid).ppid() == parent:
+            return held
+    except psutil.NoSuchProcess:
+        pass  # and then reaped
+    os.close(held)
+    return None

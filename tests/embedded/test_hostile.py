@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from e2b_magic.embedded import launcher as launcher_module
+from e2b_magic.embedded.limits import Limits
 from e2b_magic.embedded.sandbox import AgentError, Sandbox
 
 pytestmark = pytest.mark.sandbox
@@ -101,7 +102,8 @@ async def test_a_lie_ends_the_sandbox_alone(lie: str, start: Start, run: Any, ly
 async def test_a_false_descriptor_ends_the_sandbox(lie: str, start: Start, lying: Callable[[str], None]) -> None:
     """A descriptor of another kind than was asked for is closed, and its sandbox dropped."""
     lying(ENTRY + lie)
-    sandbox = await start()
+    # Without a quota, whose sums open and close descriptors of their own meanwhile.
+    sandbox = await start(Limits(disk_bytes=None))
     before = _open_descriptors()
     asked = sandbox.connect(80) if "socket" in lie else sandbox.open_read("/x", "user")
     await _dropped(sandbox, asked)
