@@ -136,6 +136,7 @@ class Launcher:
     def _launch(self, state: StateDirectory, limits: Limits, name: str) -> Launched:
         reachable = self._stage.show(state.path, name)
         with ExitStack() as ours, ExitStack() as theirs:
+            ours.callback(self._stage.hide, name)
             end, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.callback(end.close)
             theirs.callback(inner.close)

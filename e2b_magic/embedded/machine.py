@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -76,6 +76,30 @@ class Machine:
             ConfigurationError: The directory is another sandbox's.
         """
         state = StateDirectory.open(directory)
+        settings = {
+            "undumpable": launcher.undumpable,
+            "limits": limits.kept_inside(),
+            "path": launcher.path,
+            "envs": {**envs, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id},
+        }
+        starting = asyncio.ensure_future(cls._start(sandbox_id, state, limits, launcher, told, settings))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # What was begun is carried to where it can be ended whole: it takes milliseconds.
+            await asyncio.shield(asyncio.ensure_future(_undo(starting)))
+            raise
+
+    @classmethod
+    async def _start(
+        cls,
+        sandbox_id: str,
+        state: StateDirectory,
+        limits: Limits,
+        launcher: Launcher,
+        told: Callable[[dict[str, Any]], None],
+        settings: Mapping[str, Any],
+    ) -> Self:
         try:
             launched = await launcher.launch(sandbox_id, state, limits)
         except OSError as error:
@@ -85,12 +109,6 @@ class Machine:
             state.close()
             raise
         machine = cls(state, launched, told)
-        settings = {
-            "undumpable": launcher.undumpable,
-            "limits": limits.kept_inside(),
-            "path": launcher.path,
-            "envs": {**envs, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id},
-        }
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await machine._begin(settings)
@@ -119,14 +137,7 @@ class Machine:
             await asyncio.wait({told, self._ready}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             loop.remove_reader(self._launched.information)
-        text = b"" if self._ready.done() else os.read(self._launched.information, 4096)
-        if not text:
-            await self._ready  # which tells what bubblewrap complained of
-        # The object comes in several writes, of which the first ends with this number; the rest is of no use here.
-        found = _CHILD.search(text)
-        if found is None:
-            raise ContainmentError("bubblewrap did not tell the id of the process that it started.")
-        agent = _hold(int(found[1]), self._launched.bubblewrap.pid)
+        agent = None if self._ready.done() else self._told_agent()
         if agent is None:
             await self._ready  # it ended at once, and so does bubblewrap, which says why
             raise ContainmentError("The process that bubblewrap started ended at once.")
@@ -142,20 +153,40 @@ class Machine:
         """Ends it all; when bubblewrap is gone too, `ended` says so."""
         self._reason = self._reason or reason
         self._channel.close()
-        with suppress(ProcessLookupError):
+        if self.ended.done():
+            return
+        if self._agent is None:
+            asyncio.get_running_loop().add_reader(self._launched.information, self._end_early)
+        else:
             # The agent's end takes everything inside with it, and bubblewrap waits for that. To kill bubblewrap
             # instead would leave a moment in which all inside is still alive.
-            if self._agent is not None:
+            with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent, signal.SIGKILL)
-            else:
-                self._launched.bubblewrap.kill()
+
+    def _end_early(self) -> None:
+        """Ends what is only starting, once bubblewrap has told what it started.
+
+        Killed before that, bubblewrap would leave a child that waits for it for ever: it asks the kernel to die with
+        its parent only after its parent has let it go on.
+        """
+        asyncio.get_running_loop().remove_reader(self._launched.information)
+        self._agent = self._told_agent()
+        if self._agent is not None:
+            self._end(self._reason)
+
+    def _told_agent(self) -> int | None:
+        """Gives a descriptor of the agent's process, by the id that bubblewrap told; None when it is gone."""
+        # The object comes in several writes, of which the first ends with this number; the rest is of no use here.
+        found = _CHILD.search(os.read(self._launched.information, 4096))
+        return None if found is None else _hold(int(found[1]), self._launched.bubblewrap.pid)
 
     def _bubblewrap_ended(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._bubblewrap)
         loop.remove_reader(self._launched.information)
         self._launched.bubblewrap.wait()
-        self._end("the sandbox's first process ended")
+        self._reason = self._reason or "the sandbox's first process ended"
+        self._channel.close()
         complaint = self._complaint()
         for descriptor in (self._bubblewrap, self._agent, self._launched.information, self._launched.complaints):
             if descriptor is not None:
@@ -227,3 +258,9 @@ def _hold(pid: int, parent: int) -> int | None:
         pass  # and then reaped
     os.close(held)
     return None
+
+
+async def _undo(starting: Awaitable[Machine]) -> None:
+    """Ends a machine that nobody waits for any more, as soon as it has started."""
+    with suppress(ContainmentError):  # it did not start: all the better
+        await (await starting).kill()

@@ -354,3 +354,23 @@ async def test_nothing_is_left_behind(start: Start, run: Any) -> None:
         await sandbox.kill()
     assert _held() == before
     assert [child for child in psutil.Process().children(recursive=True) if child.name() in ("bwrap", "sleep")] == []
+
+
+@pytest.mark.parametrize("delay", [0, 0.001, 0.002, 0.004, 0.008, 0.016])
+async def test_a_cancelled_start_leaves_nothing(delay: float, start: Start, tmp_path: Path) -> None:
+    """A start that is cancelled, however early, leaves no process and no lock."""
+    await start()
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    for number in range(5):
+        starting = asyncio.ensure_future(start(directory=tmp_path / f"{delay}-{number}"))
+        await asyncio.sleep(delay)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert [process.pid for process in psutil.process_iter(["name", "ppid"]) if _is_orphan(process)] == []
+    await start(directory=tmp_path / f"{delay}-0")
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    return bool(process.info["name"] == "bwrap" and process.info["ppid"] == 1)
