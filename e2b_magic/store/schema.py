@@ -23,33 +23,48 @@ class Kind(IntEnum):
     RESULT = 2
 
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS Entry (
-    key BLOB PRIMARY KEY, kind INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL,
-    expires_at REAL, lifetime REAL, used_at REAL NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS Journal (
-    id INTEGER PRIMARY KEY, owner BLOB NOT NULL, value BLOB NOT NULL, used BLOB, used_at REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS Total (
-    one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL, hits INTEGER NOT NULL, misses INTEGER NOT NULL
-);
-INSERT OR IGNORE INTO Total VALUES (1, 0, 0, 0);
-CREATE TRIGGER IF NOT EXISTS DictInserted AFTER INSERT ON Dict BEGIN
-    UPDATE Total SET bytes = bytes + length(new.key) + length(new.value)
-        - coalesce((SELECT size FROM Entry WHERE key = new.key), 0);
-    INSERT OR REPLACE INTO Entry (key, size) VALUES (new.key, length(new.key) + length(new.value));
-END;
-CREATE TRIGGER IF NOT EXISTS DictUpdated AFTER UPDATE ON Dict BEGIN
-    UPDATE Total SET bytes = bytes + length(new.value) - length(old.value);
-    UPDATE Entry SET size = length(new.key) + length(new.value) WHERE key = new.key;
-END;
-CREATE TRIGGER IF NOT EXISTS DictDeleted AFTER DELETE ON Dict BEGIN
-    UPDATE Total SET bytes = bytes - length(old.key) - length(old.value);
-    DELETE FROM Entry WHERE key = old.key;
-END;
-"""
+TABLES = {
+    "Dict": "CREATE {temporary} TABLE IF NOT EXISTS Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL)",
+    "Entry": """
+        CREATE {temporary} TABLE IF NOT EXISTS Entry (
+            key BLOB PRIMARY KEY, kind INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL,
+            expires_at REAL, lifetime REAL, used_at REAL NOT NULL DEFAULT 0
+        ) WITHOUT ROWID""",
+    "Journal": """
+        CREATE {temporary} TABLE IF NOT EXISTS Journal (
+            id INTEGER PRIMARY KEY, owner BLOB NOT NULL, value BLOB NOT NULL, used BLOB, used_at REAL NOT NULL
+        )""",
+    "Total": """
+        CREATE {temporary} TABLE IF NOT EXISTS Total (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            bytes INTEGER NOT NULL, hits INTEGER NOT NULL, misses INTEGER NOT NULL
+        )""",
+}
+"""Each table's statement, to be formatted with `temporary`: empty, or `TEMP` beside a file that cannot be written."""
+
+SCHEMA = (
+    "INSERT OR IGNORE INTO Total VALUES (1, 0, 0, 0)",
+    """
+    CREATE TRIGGER IF NOT EXISTS DictInserted AFTER INSERT ON Dict BEGIN
+        UPDATE Total SET bytes = bytes + length(new.key) + length(new.value)
+            - coalesce((SELECT size FROM Entry WHERE key = new.key), 0);
+        INSERT OR REPLACE INTO Entry (key, size) VALUES (new.key, length(new.key) + length(new.value));
+    END""",
+    """
+    CREATE TRIGGER IF NOT EXISTS DictUpdated AFTER UPDATE ON Dict BEGIN
+        UPDATE Total SET bytes = bytes + length(new.value) - length(old.value);
+        UPDATE Entry SET size = length(new.key) + length(new.value) WHERE key = new.key;
+    END""",
+    """
+    CREATE TRIGGER IF NOT EXISTS DictDeleted AFTER DELETE ON Dict BEGIN
+        UPDATE Total SET bytes = bytes - length(old.key) - length(old.value);
+        DELETE FROM Entry WHERE key = old.key;
+    END""",
+    # What a file made by `dbm.sqlite3` alone already holds.
+    "INSERT OR IGNORE INTO Entry (key, size) SELECT key, length(key) + length(value) FROM Dict",
+    "UPDATE Total SET bytes = (SELECT coalesce(sum(size), 0) FROM Entry)",
+)
+"""What follows the tables: the row of sums, the triggers, and the entries of what is already there."""
 
 # An entry has expired when its time is over, and also when its end lies further ahead than its whole life: then the
 # clock was set back since, and it would live for ever.
