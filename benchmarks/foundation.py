@@ -26,12 +26,13 @@ from e2b import Sandbox
 
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
-from e2b_magic.embedded import bubblewrap, runtime, seccomp
-from e2b_magic.embedded.interpreter import find_interpreter
-from e2b_magic.embedded.limits import Limits
-from e2b_magic.embedded.own_files import OWN_FILES
-from e2b_magic.embedded.sealed import sealed
-from e2b_magic.embedded.state import StateDirectory
+from e2b_magic.embedded import runtime
+from e2b_magic.embedded.containment import bubblewrap, seccomp
+from e2b_magic.embedded.containment.interpreter import find_interpreter
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.containment.own_files import OWN_FILES
+from e2b_magic.embedded.containment.sealed import sealed
+from e2b_magic.embedded.containment.state import StateDirectory
 
 
 @dataclass(frozen=True, slots=True)

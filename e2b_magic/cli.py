@@ -64,7 +64,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from e2b_magic.embedded.preflight import preflight
+    from e2b_magic.embedded.sandbox.preflight import preflight
 
     report = asyncio.run(preflight(_directory() / "sandboxes"))
     print(f"Sandboxes can be contained here, by bubblewrap {report.version} ({report.bubblewrap}).")

@@ -29,6 +29,17 @@ ALLOWED: dict[str, set[str]] = {
     "magics": LEAVES | {"client", "store", "worker.protocol"},
     "cli": LEAVES | {"embedded"},
 }
+# Inside the embedded server, the same: what each room may import of the others.
+INSIDE: dict[str, set[str]] = {
+    "agent": set(),
+    "containment": {"agent"},
+    "sandbox": {"containment", "agent"},
+    "server": {"sandbox", "containment", "endpoint"},
+    "endpoint": set(),
+    "runtime": {"endpoint"},
+    "__init__": set(),
+    "__main__": {"server"},
+}
 # Packages from outside that one part alone may import.
 KEPT_IN = {
     "e2b": {"sandboxes", "embedded"},
@@ -66,6 +77,18 @@ def test_imports_point_down(part: str, path: Path) -> None:
         if name.startswith("e2b_magic."):
             inner = name.removeprefix("e2b_magic.")
             assert any(inner == one or inner.startswith(f"{one}.") for one in allowed), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.glob("embedded/**/*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_imports_point_inwards_in_the_embedded_server(path: Path) -> None:
+    """Server, sandbox, containment, agent: each knows only those further in."""
+    room = path.relative_to(PACKAGE / "embedded").parts[0].removesuffix(".py")
+    for name in _imports(path):
+        if name.startswith("e2b_magic.embedded."):
+            other = name.split(".")[2]
+            assert other == room or other in INSIDE[room], f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize(("part", "path"), _files(), ids=lambda value: str(value).rpartition("e2b_magic/")[2])

@@ -1,6 +1,6 @@
-"""The embedded E2B server: E2B's own protocol, served on this machine, each sandbox contained by bubblewrap.
+"""The embedded E2B server: E2B's protocol, served on this machine, each sandbox contained by bubblewrap.
 
-Outside in: the daemon and its routes speak HTTP; a `Sandbox` (`sandbox.py`) is one contained machine; a `Launcher`
-(`launcher.py`), prepared once a daemon, starts bubblewrap; the agent (`agent/`) is pid 1 inside and does all that
-must be done there. Nothing is imported here, so that looking for the server's runtime file costs nothing.
+From the outside in: `runtime` finds the server or starts it (`python -m e2b_magic.embedded`), `server` answers HTTP,
+`sandbox` is one contained machine, `containment` what keeps it in, `agent` the script that is its first process. Each
+knows only those after it. Nothing is imported here: whoever looks for a running server pays for no more than that.
 """

@@ -37,10 +37,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     report = _reporter(arguments.report)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        from e2b_magic.embedded.services import load_services
+        from e2b_magic.embedded.server.services import load_services
 
         load_services()
-        from e2b_magic.embedded.daemon import serve
+        from e2b_magic.embedded.server.daemon import serve
 
         asyncio.run(serve(arguments.directory, arguments.idle_timeout, lambda: report(state="ready")))
     except ContainmentError as error:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import pytest
 
-from e2b_magic.embedded.launcher import Launcher
-from e2b_magic.embedded.limits import Limits
-from e2b_magic.embedded.preflight import Report, prepare
-from e2b_magic.embedded.sandbox import ExitStatus, Sandbox
+from e2b_magic.embedded.containment.launcher import Launcher
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.preflight import Report, prepare
+from e2b_magic.embedded.sandbox.sandbox import ExitStatus, Sandbox
 from e2b_magic.exceptions import ContainmentError
 
 

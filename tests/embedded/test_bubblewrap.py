@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from e2b_magic.embedded import bubblewrap
-from e2b_magic.embedded.interpreter import Interpreter
+from e2b_magic.embedded.containment import bubblewrap
+from e2b_magic.embedded.containment.interpreter import Interpreter
 
 LAYOUT = bubblewrap.Layout(
     state=Path("/state"),

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from e2b_magic.embedded import identity
-from e2b_magic.embedded.launcher import Launcher
-from e2b_magic.embedded.preflight import Report
-from e2b_magic.embedded.sandbox import Sandbox
+from e2b_magic.embedded.containment import identity
+from e2b_magic.embedded.containment.launcher import Launcher
+from e2b_magic.embedded.sandbox.preflight import Report
+from e2b_magic.embedded.sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from e2b_magic.embedded import launcher as launcher_module
-from e2b_magic.embedded.limits import Limits
-from e2b_magic.embedded.sandbox import AgentError, Sandbox
+from e2b_magic.embedded.containment import launcher as launcher_module
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
 
 pytestmark = pytest.mark.sandbox
 

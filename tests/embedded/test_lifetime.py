@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.usefixtures("launcher")]
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
-from e2b_magic.embedded.limits import Limits
-from e2b_magic.embedded.preflight import prepare
-from e2b_magic.embedded.sandbox import Sandbox
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.preflight import prepare
+from e2b_magic.embedded.sandbox.sandbox import Sandbox
 
 async def main():
     directory = Path(sys.argv[1])

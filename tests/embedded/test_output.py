@@ -12,9 +12,9 @@ import pytest
 from e2b.envd.process.process_pb import ProcessEvent
 from protobuf import Oneof
 
-from e2b_magic.embedded.events import end_event, start_event
-from e2b_magic.embedded.output import BACKLOG, PIPE_SIZE, READ_SIZE, Listener, Output
-from e2b_magic.embedded.sandbox import ExitStatus
+from e2b_magic.embedded.sandbox.sandbox import ExitStatus
+from e2b_magic.embedded.server.events import end_event, start_event
+from e2b_magic.embedded.server.output import BACKLOG, PIPE_SIZE, READ_SIZE, Listener, Output
 
 
 @dataclass

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from e2b_magic.embedded import preflight
-from e2b_magic.embedded.preflight import Report
+from e2b_magic.embedded.sandbox import preflight
+from e2b_magic.embedded.sandbox.preflight import Report
 from e2b_magic.exceptions import ContainmentError
 
 
@@ -28,9 +28,9 @@ async def test_the_report_tells_what_holds(report: Report, tmp_path: Path) -> No
 NESTED = """
 import asyncio, sys
 from pathlib import Path
-from e2b_magic.embedded.limits import Limits
-from e2b_magic.embedded.preflight import prepare
-from e2b_magic.embedded.sandbox import Sandbox
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.preflight import prepare
+from e2b_magic.embedded.sandbox.sandbox import Sandbox
 
 async def main():
     directory = Path(sys.argv[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2b_magic.embedded.removal import reclaim, remove_state
+from e2b_magic.embedded.containment.removal import reclaim, remove_state
 
 
 def _nest(top: Path, depth: int) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from e2b_magic.embedded import disk_quota
-from e2b_magic.embedded.limits import MEBIBYTE, Limits
-from e2b_magic.embedded.sandbox import AgentError, Process, Sandbox
+from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
+from e2b_magic.embedded.sandbox import disk_quota
+from e2b_magic.embedded.sandbox.sandbox import AgentError, Process, Sandbox
 
 pytestmark = pytest.mark.sandbox
 

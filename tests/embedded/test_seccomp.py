@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2b_magic.embedded import seccomp
-from e2b_magic.embedded.system_calls import CONDITIONAL, FORBIDDEN, MISSING
+from e2b_magic.embedded.containment import seccomp
+from e2b_magic.embedded.containment.system_calls import CONDITIONAL, FORBIDDEN, MISSING
 
 COLUMNS = [pytest.param(machine, column, id=machine) for machine, (_, column) in seccomp.MACHINES.items()]
 HEADERS = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}

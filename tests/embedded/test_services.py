@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_LOAD = "import sys; from e2b_magic.embedded.services import load_services; load_services(); "
+_LOAD = "import sys; from e2b_magic.embedded.server.services import load_services; load_services(); "
 
 
 def _run(program: str) -> str:
@@ -15,7 +15,7 @@ def _run(program: str) -> str:
 def test_the_server_loads_no_client() -> None:
     """The whole server is imported without the SDK's client or the HTTP client below that."""
     assert _run(
-        _LOAD + "import e2b_magic.embedded.daemon; print('e2b.api' in sys.modules, 'httpx' in sys.modules)"
+        _LOAD + "import e2b_magic.embedded.server.daemon; print('e2b.api' in sys.modules, 'httpx' in sys.modules)"
     ) == ("False False\n")
 
 

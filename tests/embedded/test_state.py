@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from e2b_magic.embedded import identity
-from e2b_magic.embedded.state import StateDirectory
+from e2b_magic.embedded.containment import identity
+from e2b_magic.embedded.containment.state import StateDirectory
 from e2b_magic.exceptions import ConfigurationError
 
 

@@ -13,7 +13,7 @@
     │   └── users         who there is, and where a path of theirs leads
     └── ports         dials a port of the sandbox's own loopback
 
-It runs by `python -I -S -E -B`, packed into one file of bytecode (`e2b_magic.embedded.bundle`), without a byte of
+It runs by `python -I -S -E -B`, packed into one file of bytecode (`containment.bundle`), without a byte of
 this package or of any other around it. So its modules import each other and a few modules of the standard library
 that are written in C: `json`, `signal`, `socket` and `subprocess` would cost 8, 5, 8 and 13 milliseconds of each
 sandbox's start, of which bubblewrap and Python take 12 together.

@@ -32,7 +32,7 @@ class Failure(Exception):  # noqa: N818 - an answer, not an error of the agent's
     """What a request is answered with when it cannot be done.
 
     Args:
-        code: One of the words that `e2b_magic.embedded.sandbox.AgentError` lists.
+        code: One of the words that `e2b_magic.embedded.sandbox.sandbox.AgentError` lists.
         message: One line that names what was wrong.
     """
 

@@ -61,7 +61,8 @@ def test_an_unknown_user_is_named(sandbox: Sandbox) -> None:
 
 def test_input_is_fed_and_closed(sandbox: Sandbox) -> None:
     """What is sent reaches the process in order, and closing the input ends it; twice is no mistake."""
-    handle = sandbox.commands.run("cat", background=True, stdin=True)
+    # It outlives its input for a moment: of a process that has ended, the second close would rightly find none.
+    handle = sandbox.commands.run("cat; sleep 1", background=True, stdin=True)
     for part in ("one ", "two ", "ü\n"):
         handle.send_stdin(part)
     handle.close_stdin()

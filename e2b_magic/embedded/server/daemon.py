@@ -1,0 +1,156 @@
+"""The embedded server's process: from an empty directory to a server that answers, and back.
+
+`serve` prepares what sandboxes need, listens, writes the runtime file and reports; then it waits for a signal or for
+nobody to need it any more. On the way out the runtime file goes first, so that nobody new comes; then the sandboxes.
+A server that is killed outright leaves its files; the next one, or whoever looks for it, knows them for stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+import e2b_magic
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.containment.removal import reclaim
+from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, write_endpoint
+from e2b_magic.embedded.sandbox.preflight import prepare
+from e2b_magic.embedded.server.application import Application
+from e2b_magic.embedded.server.blocking import in_thread
+from e2b_magic.embedded.server.connections import ConnectionProtocol
+from e2b_magic.embedded.server.sandboxes import Sandboxes
+from e2b_magic.embedded.server.tokens import new_api_key
+
+# E2B's SDKs keep connections for 300 s, and a request that goes out on one that was just closed is not repeated.
+_KEEP_ALIVE = 330
+# Seconds that requests under way get to end once their sandboxes are gone.
+_FAREWELL = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """An HTTP server on a socket, in the running event loop.
+
+    uvicorn's own `Server` would handle signals its way and wake up ten times a second; its protocol is all that is
+    needed.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._state = ServerState()
+        self._config = Config(
+            application,
+            http=ConnectionProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            server_header=False,
+        )
+        self._config.load()
+        self._server: asyncio.Server | None = None
+
+    def _protocol(self) -> ConnectionProtocol:
+        return ConnectionProtocol(config=self._config, server_state=self._state, app_state={})
+
+    async def start(self, listening: socket.socket) -> None:
+        """Answers what comes to a socket."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocol, sock=listening, backlog=1024)
+
+    async def stop(self) -> None:
+        """Takes nothing new, lets what is under way end, and closes every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            _, late = await asyncio.wait(self._state.tasks, timeout=_FAREWELL)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+
+def _listen() -> socket.socket:
+    """Gives a socket on 127.0.0.1 whose port the kernel chose."""
+    # With the protocol named, unlike `socket.create_server`: only then does asyncio switch Nagle's algorithm off, which
+    # together with delayed acknowledgements makes every short command 40 ms longer.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    return listening
+
+
+async def _until_unneeded(application: Application, sandboxes: Sandboxes, idle_timeout: float) -> None:
+    """Returns when there was no sandbox and no request for `idle_timeout` seconds."""
+    while True:
+        idle = 0.0 if len(sandboxes) else application.activity.idle
+        if idle >= idle_timeout:
+            return
+        await asyncio.sleep(max(idle_timeout - idle, 0.05))
+
+
+async def _until_told(application: Application, sandboxes: Sandboxes, idle_timeout: float) -> None:
+    """Returns at a signal to end, or when nobody needs the server any more."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    waits = [
+        loop.create_task(told.wait()),
+        loop.create_task(_until_unneeded(application, sandboxes, idle_timeout)),
+    ]
+    _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in pending:
+        wait.cancel()
+    _log.info("ending: %s", "told to" if told.is_set() else "nobody needs the server")
+
+
+def _clear(states: Path) -> None:
+    """Makes the directory of the sandboxes' directories, without any that a killed server left."""
+    states.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in reclaim(states):
+        _log.info("removed the files of sandbox %s, whose server is gone", name)
+
+
+async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None]) -> None:
+    """Serves until told to end, or until nobody needs the server any more.
+
+    Args:
+        directory: Where the runtime file and the sandboxes' files lie.
+        idle_timeout: Seconds without a sandbox and a request after which the server ends.
+        ready: Called once it answers.
+
+    Raises:
+        ContainmentError: This machine cannot contain a sandbox.
+    """
+    states = directory / "sandboxes"
+    await in_thread(_clear, states)
+    launcher, report = await prepare(states)
+    _log.info("%s", report)
+    sandboxes = Sandboxes(states, launcher, Limits())
+    api_key = new_api_key()
+    application = Application(sandboxes, api_key)
+    server = Server(application)
+    listening = _listen()
+    await server.start(listening)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    endpoint = Endpoint(url, api_key, os.getpid(), identity(os.getpid()) or "", e2b_magic.__version__)
+    write_endpoint(directory, endpoint)
+    _log.info("serving at %s", url)
+    try:
+        ready()
+        await _until_told(application, sandboxes, idle_timeout)
+    finally:
+        remove_endpoint(directory, endpoint)
+        await sandboxes.close()
+        await server.stop()

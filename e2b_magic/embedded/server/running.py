@@ -1,0 +1,204 @@
+"""The processes of one sandbox, as E2B's process service sees them.
+
+`Processes` is the table: those that run, and for half a minute those that ended. A `RunningProcess` ties the
+contained process to its output, its input and its end. The end comes when the process is gone and its output has
+come to an end too, so that what a background child still writes is seen; after a signal or the lifetime's end it
+comes at once (both as E2B's own server does it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from e2b.envd.process.process_pb import ProcessConfig, ProcessEvent, ProcessInfo, ProcessSelector
+from protobuf import Oneof
+
+from e2b_magic.embedded.sandbox.sandbox import AgentError, Process, Sandbox
+from e2b_magic.embedded.server.events import Channel, end_event
+from e2b_magic.embedded.server.input import Input
+from e2b_magic.embedded.server.output import Listener, Output
+
+# How long a late `Connect` still learns how a process ended, in seconds (E2B's figure).
+REPLAY_SECONDS = 30.0
+
+
+class RunningProcess:
+    """One process, from its start until it is forgotten.
+
+    Attributes:
+        pid: Its process id inside the sandbox.
+        config: The request it was started with.
+        tag: The name the client gave it; None for none.
+        terminal: Whether it runs on a terminal.
+        lifetime: Ends it when its time is over; None where that is not limited.
+        expired: Whether its lifetime ended before it did.
+        end: The event of its end; None while it runs.
+    """
+
+    def __init__(self, process: Process, config: ProcessConfig, tag: str | None, *, terminal: bool) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.config = config
+        self.tag = tag
+        self.terminal = terminal
+        self.expired = False
+        self.lifetime: asyncio.TimerHandle | None = None
+        self.end: ProcessEvent | None = None
+        channels: dict[int, Channel] = {process.stdout: "pty"}
+        if not terminal:
+            channels = {process.stdout: "stdout", process.stderr: "stderr"}
+        self.output = Output(channels)
+        self.input = Input(process.stdin)
+        self.forced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def info(self) -> ProcessInfo:
+        """What the list of processes shows of it."""
+        info = ProcessInfo(config=self.config, pid=self.pid)
+        if self.tag is not None:
+            info.tag = self.tag
+        return info
+
+    def listen(self) -> Listener:
+        """Gives a listener to its output; of a process that ended, to the end alone."""
+        listener = self.output.listen()
+        if self.end is not None:
+            listener.put(self.end)
+            listener.end()
+        return listener
+
+    def force(self) -> None:
+        """Makes the end come as soon as the process itself is gone, whoever still holds its output."""
+        if not self.forced.done():
+            self.forced.set_result(None)
+
+    async def wait(self) -> None:
+        """Returns when it is over, everyone who listened told."""
+        status = await asyncio.shield(self._process.exited)
+        await asyncio.wait({self.output.finished, self.forced}, return_when=asyncio.FIRST_COMPLETED)
+        self.output.drain()
+        self.end = end_event(status)
+        self.output.end(self.end)
+        self.close()
+
+    def close_input(self) -> None:
+        """Closes its standard input; closing twice is no mistake."""
+        descriptor = self.input.close()
+        if descriptor is not None:
+            self._process.stdin = None
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Closes its descriptors, after nothing reads or writes them any more."""
+        if self.lifetime is not None:
+            self.lifetime.cancel()
+        self.input.close()
+        self._process.close()
+
+
+class Processes:
+    """The processes of one sandbox.
+
+    Args:
+        contained: The sandbox they run in.
+    """
+
+    def __init__(self, contained: Sandbox) -> None:
+        self._contained = contained
+        self._running: dict[int, RunningProcess] = {}
+        self._ended: dict[int, RunningProcess] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[RunningProcess]:
+        return iter(list(self._running.values()))
+
+    def add(self, process: RunningProcess) -> None:
+        """Enters a process that was just started, and sees to its end."""
+        # The kernel may give the id of an ended process to a new one, which then is the one that is meant.
+        self._ended.pop(process.pid, None)
+        self._running[process.pid] = process
+        self._spawn(self._watch(process))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, process: RunningProcess) -> None:
+        await process.wait()
+        del self._running[process.pid]
+        self._ended[process.pid] = process
+        asyncio.get_running_loop().call_later(REPLAY_SECONDS, self._forget, process)
+
+    def limit(self, process: RunningProcess, seconds: float) -> None:
+        """Ends a process, whether or not anyone still follows it, when its lifetime is over."""
+        process.lifetime = asyncio.get_running_loop().call_later(seconds, self._expire, process)
+
+    def _expire(self, process: RunningProcess) -> None:
+        process.expired = True
+        self._spawn(self._kill(process))
+
+    async def _kill(self, process: RunningProcess) -> None:
+        # A sandbox that is gone took the process along; `abandon` tells whoever listens.
+        with contextlib.suppress(AgentError):
+            await self.signal(process, int(signal.SIGKILL))
+
+    def _forget(self, process: RunningProcess) -> None:
+        if self._ended.get(process.pid) is process:
+            del self._ended[process.pid]
+
+    def find(self, selector: ProcessSelector | None, *, ended: bool = False) -> RunningProcess:
+        """Gives the process that a request means.
+
+        Args:
+            selector: Its process id or its tag.
+            ended: Whether one that ended a moment ago will do.
+
+        Raises:
+            ConnectError: There is none.
+        """
+        tables = [self._running, self._ended] if ended else [self._running]
+        match selector.selector if selector is not None else None:
+            case Oneof(field="pid", value=int(pid)):
+                for table in tables:
+                    if pid in table:
+                        return table[pid]
+                raise ConnectError(Code.NOT_FOUND, f"process with pid {pid} not found")
+            case Oneof(field="tag", value=str(tag)):
+                for table in tables:
+                    for process in table.values():
+                        if process.tag == tag:
+                            return process
+                raise ConnectError(Code.NOT_FOUND, f"process with tag {tag} not found")
+            case _:
+                raise ConnectError(Code.INVALID_ARGUMENT, "the request names no process: give its pid or its tag")
+
+    async def signal(self, process: RunningProcess, number: int) -> None:
+        """Sends a signal to a process, and to no child of it.
+
+        Raises:
+            AgentError: It could not be sent.
+        """
+        try:
+            await self._contained.signal(process.pid, number)
+        except AgentError as error:
+            # It ended already and a child keeps its output open: nothing is left to kill, but an end to tell.
+            if error.code != "not_found":
+                raise
+        process.force()
+
+    def abandon(self) -> None:
+        """Lets go of every process, its sandbox being gone."""
+        for task in self._tasks:
+            task.cancel()
+        for process in self:
+            process.output.end(failure=ConnectError(Code.UNAVAILABLE, "the sandbox was not found"))
+            process.close()
+        self._running.clear()
+        self._ended.clear()
