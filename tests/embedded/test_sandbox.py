@@ -91,6 +91,12 @@ async def test_output_can_be_reopened_by_name(sandbox: Sandbox, run: Any) -> Non
     assert (ran.out, ran.error) == ("a\n", "b\n")
 
 
+async def test_python_is_python_3(sandbox: Sandbox, run: Any) -> None:
+    """`python` means Python 3, as in E2B's base template, whether or not the host has that name."""
+    ran = await run(sandbox, "python -c 'import sys; print(sys.version_info[0], sys.argv[1:])' 'a  b'")
+    assert ran.out == "3 ['a  b']\n"
+
+
 async def test_sudo_gives_the_name_and_no_more(sandbox: Sandbox, run: Any) -> None:
     """The sudo of a sandbox runs the command with root's name and home, and passes its code on."""
     ran = await run(

@@ -1,4 +1,4 @@
-"""The few files of a sandbox that are neither the host's nor its own: accounts, names, and `sudo`."""
+"""The few files of a sandbox that are neither the host's nor its own: accounts, names, `sudo` and `python`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ if [ $# -eq 0 ]; then
 fi
 exec "$@"
 """
+# E2B's base template has Python 3 under this name too; many a host has it only as `python3`.
+_PYTHON = """\
+#!/bin/sh
+exec python3 "$@"
+"""
 
 # By path inside: the text, and the permission bits.
 OWN_FILES = {
@@ -68,5 +73,6 @@ OWN_FILES = {
     "/etc/group": (_GROUP, 0o444),
     "/etc/hosts": (_HOSTS, 0o444),
     "/etc/nsswitch.conf": (_NSSWITCH, 0o444),
+    f"{TOOLS}/python": (_PYTHON, 0o555),
     f"{TOOLS}/sudo": (_SUDO, 0o555),
 }
