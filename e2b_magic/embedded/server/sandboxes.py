@@ -200,7 +200,7 @@ class Sandboxes:
             sandbox.timer.cancel()
         await sandbox.contained.kill()
         await in_thread(remove_state, sandbox.directory)
-        _log.info("sandbox %s ended", sandbox.id)
+        _log.info("sandbox %s ended: %r", sandbox.id, sandbox.contained.ended.result())
 
 
 def _environment(sandbox_id: str, creation: Creation) -> dict[str, str]:
