@@ -16,12 +16,18 @@ from e2b_magic.store.schema import ALIVE, JOINED, Kind
 
 SPACE = 256 * 1024 * 1024
 """The size limit unless another is given, in bytes of keys and values."""
-_READ = f"SELECT Dict.value, Entry.expires_at {JOINED} WHERE Dict.key = :key AND {ALIVE}"
+# Cast, since another program may have stored text or a number.
+_VALUE = "CAST(Dict.value AS BLOB)"
+_READ = f"SELECT {_VALUE}, Entry.expires_at {JOINED} WHERE Dict.key = :key AND {ALIVE}"
 _SWEEP_EVERY = 64  # writes between two looks for expired entries
 
 
 def _bytes(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else bytes(text)
+    if isinstance(text, str):
+        return text.encode()
+    if isinstance(text, bytes | bytearray | memoryview):  # not `bytes(3)`, which is three zeros
+        return bytes(text)
+    raise TypeError(f"Keys and values are bytes or str, not {type(text).__name__}")
 
 
 def _after(prefix: bytes) -> bytes | None:
@@ -73,9 +79,13 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
     def __repr__(self) -> str:
         return f"<KeyValueStore {str(self.path)!r}>"
 
-    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Gives a context in which several reads and writes happen as one, or not at all."""
-        return self._connection.writing()
+    def transaction(self, patience: float | None = None) -> AbstractContextManager[sqlite3.Connection]:
+        """Gives a context in which several reads and writes happen as one, or not at all.
+
+        Args:
+            patience: How long to wait for another process, in seconds; the busy timeout when None.
+        """
+        return self._connection.writing(patience)
 
     def state(self) -> tuple[int, int]:
         """Gives a value that stays the same as long as nobody has changed a key; expiry is not a change."""
@@ -190,7 +200,7 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
         conditions += ["Dict.key < :before"] if before is not None else []
         with self._connection.reading() as raw:
             rows = raw.execute(
-                f"SELECT Dict.key, Dict.value {JOINED} WHERE {' AND '.join(conditions)} "
+                f"SELECT Dict.key, {_VALUE} {JOINED} WHERE {' AND '.join(conditions)} "
                 f"ORDER BY Dict.key {'DESC' if reverse else 'ASC'} LIMIT :limit",
                 {**bounds, "now": self._clock(), "limit": limit},
             ).fetchall()
@@ -241,6 +251,12 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             raw.execute("DELETE FROM Journal WHERE owner = ?", (owner,))
         return [(bytes(value), at) for value, _, at in rows]
 
+    def read_journal(self, owner: bytes) -> list[bytes]:
+        """Gives an owner's values, oldest first, and leaves them where they are."""
+        with self._connection.reading() as raw:
+            rows = raw.execute("SELECT value FROM Journal WHERE owner = ? ORDER BY id", (owner,)).fetchall()
+        return [bytes(row[0]) for row in rows]
+
     def journal_is_empty(self) -> bool:
         """Whether nobody has anything to take from the journal."""
         with self._connection.reading() as raw:
@@ -252,8 +268,8 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
         return self._clock()
 
     def missed(self) -> None:
-        """Counts a miss of the cache."""
-        with self._connection.writing() as raw:
+        """Counts a miss of the cache, and waits for nobody to do so."""
+        with self._connection.writing(patience=0) as raw:
             raw.execute("UPDATE Total SET misses = misses + 1")
 
     def totals(self) -> Totals:

@@ -23,8 +23,8 @@ class Memory:
 
     def __init__(self, kv: KeyValueStore) -> None:
         self._kv = kv
-        self._state: tuple[int, int] | None = None
-        self._held: dict[bytes, tuple[Any, float]] = {}
+        # One attribute: another thread must not see a new state with old records.
+        self._held: tuple[tuple[int, int] | None, dict[bytes, tuple[Any, float]]] = (None, {})
 
     def get(self, key: bytes, load: Callable[[bytes], tuple[T, float] | None]) -> T | None:
         """Gives the record under a key; None when there is none, or not any more.
@@ -34,10 +34,11 @@ class Memory:
             load: Reads the record and when it expires, in seconds since the epoch.
         """
         state = self._kv.state()
-        if state != self._state or len(self._held) > _MOST:
-            self._state, self._held = state, {}
-        # Of this state alone: a thread that has loaded slowly must not put an old record among newer ones.
-        records = self._held
+        known, records = self._held
+        if state != known or len(records) > _MOST:
+            # A dict of this state alone: a thread that has loaded slowly must not put an old record among newer ones.
+            records = {}
+            self._held = state, records
         held = records.get(key)
         if held is None or held[1] <= self._kv.now:
             held = load(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shelve
 import shutil
@@ -76,6 +75,16 @@ def test_any_history_leaves_what_a_dict_holds(
     assert kv.check() == []
     assert kv.delete_prefix(prefix) == len(wanted)
     assert kv.totals().bytes == sum(len(key) + len(kv[key]) for key in kv)
+
+
+@pytest.mark.parametrize("wrong", [3, None, 1.5, ["a"]])
+def test_keys_and_values_are_bytes_or_text(kv: KeyValueStore, wrong: object) -> None:
+    """Anything else, a number above all, is a TypeError that says so, and stores nothing."""
+    with pytest.raises(TypeError, match=f"bytes or str, not {type(wrong).__name__}"):
+        kv[wrong] = "x"  # type: ignore[index]  # what a caller without types may do
+    with pytest.raises(TypeError, match=f"bytes or str, not {type(wrong).__name__}"):
+        kv["k"] = wrong  # type: ignore[assignment]  # the same
+    assert dict(kv) == {}
 
 
 def test_shelve_works_on_it(kv: KeyValueStore) -> None:
@@ -253,9 +262,14 @@ def _bump(kv: KeyValueStore, count: int) -> None:
         kv.change("counter", lambda value: str(int(value or b"0") + 1).encode())
 
 
-def _bump_in_child(path: Path, count: int) -> None:
-    with KeyValueStore(path) as kv:
-        _bump(kv, count)
+BUMPER = """
+import sys
+from pathlib import Path
+from e2b_magic.store import KeyValueStore
+with KeyValueStore(Path(sys.argv[1])) as kv:
+    for _ in range(100):
+        kv.change("counter", lambda value: str(int(value or b"0") + 1).encode())
+"""
 
 
 def test_threads_lose_no_change(kv: KeyValueStore) -> None:
@@ -270,14 +284,9 @@ def test_threads_lose_no_change(kv: KeyValueStore) -> None:
 
 def test_processes_lose_no_change(kv: KeyValueStore) -> None:
     """Three processes that count together lose no step."""
-    children = [
-        multiprocessing.get_context("spawn").Process(target=_bump_in_child, args=(kv.path, 100)) for _ in range(3)
-    ]
-    for child in children:
-        child.start()
+    children = [subprocess.Popen([sys.executable, "-c", BUMPER, str(kv.path)]) for _ in range(3)]
     _bump(kv, 100)
-    for child in children:
-        child.join()
+    assert [child.wait() for child in children] == [0, 0, 0]
     assert kv["counter"] == b"400"
     assert kv.check() == []
 
