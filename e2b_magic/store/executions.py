@@ -18,7 +18,7 @@ from e2b_magic.records import ExecutionResult, Status
 from e2b_magic.store.keys import Keys
 from e2b_magic.store.mapping import KeyValueStore
 from e2b_magic.store.schema import Kind
-from e2b_magic.store.values import as_it_is, decode, encode, execution
+from e2b_magic.store.values import as_it_is, decode, encode, execution, execution_data
 
 
 class _Lasting(TypedDict):
@@ -32,6 +32,8 @@ _ROW = 2048  # bytes that a row counts for beside its value, so that small ones 
 _LASTING: _Lasting = {"kind": Kind.RESULT, "lifetime": RESULT_LIFETIME}
 
 Data = dict[str, Any]
+_LOST: Data = {"status": Status.SUCCESS, "exit_code": 0, "truncated": True}
+"""What is known of the execution that a hit repeats, when it is gone: only successful ones are given again."""
 
 
 class Executions:
@@ -71,9 +73,9 @@ class Executions:
             return
         with self._kv.transaction(patience):
             for value, at in self._kv.take_journal(self._keys.owner):
-                data = decode(value, as_it_is)
+                data = self._whole(value, {})
                 if data is not None:
-                    self._place(self._whole(data, {}), at)
+                    self._place(data, at)
 
     def _place(self, data: Data, at: float) -> None:
         keys, pending = self._keys, self._keys.pending(data["id"])
@@ -84,18 +86,20 @@ class Executions:
         self._kv.set(keys.history(data["project"], data["id"]), b"", at=at, **_LASTING)
         self._kv.discard(pending)
 
-    def _whole(self, data: Data, unplaced: dict[str, Data]) -> Data:
-        """Gives a hit everything but the output of the execution that it repeats, if that is still there."""
-        if "output_of" not in data:
-            return data
-        original = unplaced.get(data["output_of"]) or self._placed(data["output_of"])
-        if original is None:
-            # Evicted or deleted meanwhile. The hit was given all the same, so it is kept.
-            original = {"status": Status.SUCCESS, "exit_code": 0, "truncated": True}
-        return original | data | {"stdout": "", "stderr": "", "cached": True}
+    def _whole(self, value: bytes, unplaced: dict[str, Data]) -> Data | None:
+        """Gives a value of the journal; a hit with everything but the output of the execution that it repeats."""
+
+        def complete(data: Data) -> Data:
+            if "output_of" not in data:
+                return execution_data(data)
+            # Where it was evicted or deleted meanwhile, the hit was given all the same, and is kept.
+            original = unplaced.get(data["output_of"]) or self._placed(data["output_of"]) or _LOST
+            return execution_data(original | data | {"stdout": "", "stderr": "", "cached": True})
+
+        return decode(value, complete)
 
     def _placed(self, execution_id: str) -> Data | None:
-        return decode(self._kv.get(self._keys.result(execution_id)), as_it_is)
+        return decode(self._kv.get(self._keys.result(execution_id)), execution_data)
 
     def _unplaced(self) -> dict[str, Data]:
         """Gives by their ids the executions that have no place yet: none, unless the file cannot be written now."""
@@ -104,9 +108,9 @@ class Executions:
         except StoreError:
             unplaced: dict[str, Data] = {}
             for value in self._kv.read_journal(self._keys.owner):
-                data = decode(value, as_it_is)
+                data = self._whole(value, unplaced)
                 if data is not None:
-                    unplaced[data["id"]] = self._whole(data, unplaced)
+                    unplaced[data["id"]] = data
             return unplaced
         return {}
 
@@ -120,11 +124,10 @@ class Executions:
             return None
         if "output_of" not in data:
             return record
-        original = unplaced.get(data["output_of"]) or self._placed(data["output_of"]) or {}
-        output = original.get("stdout"), original.get("stderr")
-        if not isinstance(output[0], str) or not isinstance(output[1], str):
+        original = unplaced.get(data["output_of"]) or self._placed(data["output_of"])
+        if original is None:
             return replace(record, truncated=True)
-        return replace(record, stdout=output[0], stderr=output[1])
+        return replace(record, stdout=original.get("stdout", ""), stderr=original.get("stderr", ""))
 
     def get(self, execution_id: str) -> ExecutionResult | None:
         """Gives an execution; None when there is none, or not any more."""

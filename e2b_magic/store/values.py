@@ -57,6 +57,17 @@ def execution(data: dict[str, Any]) -> ExecutionResult:
     return record
 
 
+def execution_data(data: dict[str, Any]) -> dict[str, Any]:
+    """Gives the JSON object itself, when an execution can be made of it.
+
+    Raises:
+        TypeError: A field is missing or of another type.
+        ValueError: Its status is none.
+    """
+    execution(data)
+    return data
+
+
 def project(data: dict[str, Any]) -> Project:
     """Makes a project.
 

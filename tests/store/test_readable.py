@@ -56,6 +56,16 @@ def test_foreign_values_are_passed_over(store: Store, value: str | bytes) -> Non
     assert read_all(store) == [record]
 
 
+@pytest.mark.parametrize("value", [*FOREIGN, '{"id": "zz", "output_of": "yy"}'])
+def test_foreign_values_in_the_journal_are_passed_over(store: Store, value: str | bytes) -> None:
+    """What cannot be given a place holds up nothing that stands behind it."""
+    record = run()
+    store.kv.journal(b"local", value.encode() if isinstance(value, str) else value)
+    store.save_execution(record)
+    assert read_all(store) == [record]
+    assert store.kv.journal_is_empty()
+
+
 def test_a_value_that_is_not_bytes_is_read(store: Store) -> None:
     """Text or a number that another program put beside our bytes ends no reading."""
     record = run()
@@ -95,6 +105,18 @@ def test_a_hit_outlives_its_original(store: Store, loss: str, settled: bool) -> 
     lost = replace(hit, stdout="", truncated=True)
     assert read_all(store) == [lost]
     assert store.execution(hit.id) == lost
+
+
+def test_a_hit_repeats_what_is_left_of_its_original(store: Store) -> None:
+    """An original that another program has written anew, with less in it, ends no reading of its hits."""
+    original = run()
+    store.save_execution(original)
+    store.cache_result("key", original)
+    hit = store.take_cached("key", "me")
+    assert hit is not None
+    assert len(read_all(store)) == 2
+    store.kv[f"local/exec_result/{original.id}"] = f'{{"id": "{original.id}", "project": "web", "command": "ls"}}'
+    assert store.execution(hit.id) == replace(hit, stdout="")
 
 
 @pytest.fixture
