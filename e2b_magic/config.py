@@ -26,8 +26,11 @@ class ApiKey:
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        self._text = text.strip()
-        if not self._text or not self._text.isascii() or not self._text.isprintable():
+        stripped = text.strip()
+        valid = bool(stripped) and stripped.isascii() and stripped.isprintable()
+        self._text = stripped if valid else ""
+        del text, stripped  # a verbose traceback prints the locals of every frame
+        if not valid:
             raise ConfigurationError("The E2B API key is empty or holds characters that no key has")
 
     def reveal(self) -> str:
@@ -83,7 +86,11 @@ class Configuration:
 
     def with_key(self, api_key: str | None) -> Configuration:
         """Gives the same configuration with another key, or with none."""
-        return replace(self, api_key=ApiKey(api_key) if api_key is not None else None)
+        try:
+            key = ApiKey(api_key) if api_key is not None else None
+        finally:
+            del api_key
+        return replace(self, api_key=key)
 
 
 def _directory(environment: Mapping[str, str]) -> Path:

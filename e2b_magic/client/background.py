@@ -9,13 +9,15 @@ would for a ThreadPoolExecutor's threads.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+from e2b_magic.exceptions import ConfigurationError
 from e2b_magic.worker.protocol import Emit, Event
 
 T = TypeVar("T")
@@ -30,35 +32,45 @@ _TICK = 0.1  # a bound on every wait: on Windows a thread in a lock without time
 
 
 class Job(Generic[T]):
-    """A coroutine on the background loop, seen from outside it.
+    """A coroutine on the background loop, seen from outside it; it begins when it is waited for.
 
     Args:
-        loop: The background loop.
+        background: Whose loop it is.
         work: Makes the coroutine, given the `Emit` whose events this job hands over.
         on_event: Takes the events, in the thread or on the loop that waits; without it they are dropped at once.
     """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        background: BackgroundLoop,
         work: Callable[[Emit], Coroutine[Any, Any, T]],
         on_event: OnEvent | None = None,
     ) -> None:
-        self._loop = loop
+        self._background = background
+        self._work = work
         self._on_event = on_event
         self._outcome: Future[T] = Future()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._room: asyncio.Semaphore | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake: Callable[[], object] | None = None
         self._taken = 0
-        loop.call_soon_threadsafe(self._begin, work)
+        self._began = False
 
-    def _begin(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
+    def _start(self) -> None:
+        # Called inside the waiter's `try`: an interrupt that comes while this is handed to the loop finds somebody
+        # who cancels it.
+        self._loop = self._background.running()
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        assert self._loop is not None  # noqa: S101  it is what calls this
         self._room = asyncio.Semaphore(PENDING_EVENTS)
-        self._task = self._loop.create_task(self._run(work))
+        self._task = self._loop.create_task(self._run(self._work))
 
     async def _run(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
+        self._began = True
         try:
             result = await work(self._emit)
         except BaseException as error:  # noqa: BLE001  it is handed on to whoever waits, whatever it is
@@ -81,18 +93,29 @@ class Job(Generic[T]):
     def _took_one(self) -> None:
         # In batches: to wake the loop for each event would cost more than the event.
         self._taken += 1
-        if self._taken == _BATCH:
+        if self._taken == _BATCH and self._loop is not None:
             self._taken = 0
             self._loop.call_soon_threadsafe(self._make_room)
 
     def _make_room(self) -> None:
-        assert self._room is not None  # noqa: S101  an event was taken, so the work has begun
-        for _ in range(_BATCH):
-            self._room.release()
+        for _ in range(_BATCH if self._room is not None else 0):
+            self._room.release()  # type: ignore[union-attr]
 
     def cancel(self) -> None:
         """Asks the job to end; it may take its time to clean up."""
-        self._loop.call_soon_threadsafe(lambda: self._task is not None and self._task.cancel())
+        if self._loop is None:
+            self._cancel()
+        else:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if not self._began:
+            # The interrupt came before the loop was told to begin, or before the task's first step, which a cancelled
+            # task never makes: nothing else will say that it is over.
+            self._outcome.set_exception(asyncio.CancelledError())
+            self._put(None)
 
     def wait(self) -> T:
         """Gives the job's result, and its events to `on_event`, in the calling thread.
@@ -102,6 +125,7 @@ class Job(Generic[T]):
                 whatever it takes longer than `INTERRUPT_LIMIT` goes on without a waiter.
         """
         try:
+            self._start()
             self._drain(float("inf"))
         except BaseException:
             # A second Ctrl-C, or an error of on_event's own, must not leave the job running either.
@@ -127,6 +151,7 @@ class Job(Generic[T]):
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(arrived.set)
         try:
+            self._start()
             while self._hand_over():
                 await arrived.wait()
                 arrived.clear()
@@ -137,14 +162,19 @@ class Job(Generic[T]):
         return self._outcome.result()
 
     def _hand_over(self) -> bool:
-        """Hands over what is there; says whether more is to come."""
-        while not self._events.empty():
-            event = self._events.get_nowait()
+        """Hands over what is there, a batch at a time so that the loop stays free; says whether more is to come."""
+        for _ in range(_BATCH):
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return True
             if event is None:
                 return False
             self._took_one()
             if self._on_event is not None:
                 self._on_event(event)
+        if self._wake is not None:
+            self._wake()
         return True
 
     def _settled(self) -> Future[None]:
@@ -156,19 +186,36 @@ class Job(Generic[T]):
 class BackgroundLoop:
     """An event loop that starts with its first job and ends when it is closed, or with the process."""
 
+    _process: ClassVar[int | None] = None  # the one whose threads the SDK's native runtime has
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]], on_event: OnEvent | None = None) -> Job[T]:
-        """Starts a job and gives it; see `Job`."""
+        """Gives a job; see `Job`."""
+        return Job(self, work, on_event)
+
+    def running(self) -> asyncio.AbstractEventLoop:
+        """Gives the loop, in its thread.
+
+        Raises:
+            ConfigurationError: This process was forked from one that has used a loop: threads do not survive a fork.
+        """
         with self._lock:
+            if BackgroundLoop._process not in (None, os.getpid()):
+                raise ConfigurationError(
+                    "This process was forked from one that uses sandboxes, and cannot use them itself: start it with "
+                    "multiprocessing's 'spawn' or 'forkserver' method, or use a thread"
+                )
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="e2b-magic", daemon=True)
-                self._thread.start()
-            return Job(self._loop, work, on_event)
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=loop.run_forever, name="e2b-magic", daemon=True)
+                thread.start()
+                self._loop, self._thread = loop, thread
+                BackgroundLoop._process = os.getpid()
+            return self._loop
 
     def close(self, last: Callable[[], Awaitable[None]]) -> None:
         """Ends every job, awaits `last` on the loop, and ends the thread."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
 from e2b_magic.client.background import BackgroundLoop, Job, OnEvent
-from e2b_magic.client.options import CommandOptions, Where, WriteOptions
+from e2b_magic.client.options import CommandOptions, OptionsT, Where, WriteOptions, checked
 from e2b_magic.client.recorder import Recorder
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration, from_environment
@@ -22,7 +22,6 @@ from e2b_magic.worker.caller import Caller, InProcessCaller
 from e2b_magic.worker.protocol import Emit, KillSandbox, SandboxStatus, check_project_name
 
 T = TypeVar("T")
-OptionsT = TypeVar("OptionsT", bound=Where)
 READ_LIMIT = 64 * 1024 * 1024
 """The largest file that `read_file` gives unless told otherwise, in bytes."""
 
@@ -54,6 +53,7 @@ class Client:
         self._recorder = Recorder(self.store)
         self._work = Work(self.configuration, self._recorder, caller or InProcessCaller(self.configuration))
         self._background = BackgroundLoop()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Client: project {self.project!r} on {self.configuration.backend}>"
@@ -74,7 +74,7 @@ class Client:
             BackendError: The sandbox ended or could not be had; a record is in `result`.
             KeyboardInterrupt: It was interrupted: everything it had started is ended, its record is in the history.
         """
-        work, request = self._work, self._work.command(command, self._here(options))
+        work, request = self._work, self._work.command(command, self._here(options, CommandOptions))
         hit = work.stored(request, options)
         return hit or self._submit(lambda emit: work.execute(request, options, emit), on_event).wait()
 
@@ -82,7 +82,7 @@ class Client:
         self, command: str, *, on_event: OnEvent | None = None, **options: Unpack[CommandOptions]
     ) -> ExecutionResult:
         """Does what `execute_command` does; to cancel it ends the command."""
-        work, request = self._work, self._work.command(command, self._here(options))
+        work, request = self._work, self._work.command(command, self._here(options, CommandOptions))
         hit = work.stored(request, options)
         return hit or await self._submit(lambda emit: work.execute(request, options, emit), on_event).wait_async()
 
@@ -101,13 +101,14 @@ class Client:
             RemotePathError: A directory stands at the path.
             NotEnoughSpaceError: The sandbox's disk is full.
         """
-        return self._submit(lambda emit: self._work.write(path, content, self._here(options), emit), on_event).wait()
+        here = self._here(options, WriteOptions)
+        return self._submit(lambda emit: self._work.write(path, content, here, emit), on_event).wait()
 
     async def awrite_file(
         self, path: str, content: str | bytes, *, on_event: OnEvent | None = None, **options: Unpack[WriteOptions]
     ) -> FileEntry:
         """Does what `write_file` does."""
-        here = self._here(options)
+        here = self._here(options, WriteOptions)
         return await self._submit(lambda emit: self._work.write(path, content, here, emit), on_event).wait_async()
 
     def read_file(
@@ -126,13 +127,14 @@ class Client:
             RemotePathError: A directory stands there.
             FileTooLargeError: The file is larger than `limit`.
         """
-        return self._submit(lambda emit: self._work.read(path, limit, self._here(options), emit), on_event).wait()
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.read(path, limit, here, emit), on_event).wait()
 
     async def aread_file(
         self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
     ) -> bytes:
         """Does what `read_file` does."""
-        here = self._here(options)
+        here = self._here(options, Where)
         return await self._submit(lambda emit: self._work.read(path, limit, here, emit), on_event).wait_async()
 
     def read_text(
@@ -160,7 +162,8 @@ class Client:
             RemoteFileNotFoundError: There is nothing at the path.
             RemotePathError: A file stands there.
         """
-        return self._submit(lambda emit: self._work.list_directory(path, self._here(options), emit), on_event).wait()
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.list_directory(path, here, emit), on_event).wait()
 
     def remove_file(
         self, path: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
@@ -171,7 +174,8 @@ class Client:
             RemoteFileNotFoundError: There is nothing at the path.
             RemotePathError: A directory stands there and `recursive` is not given.
         """
-        return self._submit(lambda emit: self._work.remove(path, recursive, self._here(options), emit), on_event).wait()
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.remove(path, recursive, here, emit), on_event).wait()
 
     def get_execution_history(
         self,
@@ -233,7 +237,10 @@ class Client:
     def get_sandbox_status(self, project: str | None = None) -> SandboxState:
         """Gives the state of a project's sandbox, as its server sees it; makes none."""
         request = SandboxStatus(**self._work.target({"project": project or self.project}))
-        return SandboxState.from_json(self._submit(lambda emit: self._work.call(request, emit)).wait())
+        state = SandboxState.from_json(self._submit(lambda emit: self._work.call(request, emit)).wait())
+        if state.state == "gone":
+            self._recorder.distrust(request.project_id)
+        return state
 
     def kill_sandbox(self, project: str | None = None) -> list[str]:
         """Ends a project's sandbox, its files with it, and gives the ids of those that were ended."""
@@ -256,7 +263,11 @@ class Client:
         Raises:
             ConfigurationError: The text cannot be a key.
         """
-        self._reconfigure(self.configuration.with_key(api_key))
+        try:
+            configuration = self.configuration.with_key(api_key)
+        finally:
+            del api_key  # a verbose traceback prints the locals of every frame
+        self._reconfigure(configuration)
 
     def logout(self) -> None:
         """Forgets the API key and every cached result; from here on the embedded server is used."""
@@ -265,6 +276,7 @@ class Client:
 
     def close(self) -> None:
         """Ends what runs and lets go of the store; sandboxes live on until their time is over."""
+        self._closed = True
         self._background.close(self._work.caller.close)
         self.store.close()
 
@@ -274,10 +286,9 @@ class Client:
         self._work = Work(configuration, self._recorder, InProcessCaller(configuration))
 
     def _submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]], on_event: OnEvent | None = None) -> Job[T]:
+        if self._closed:
+            raise InvalidRequestError("This client is closed: make another one")
         return self._background.submit(work, on_event)
 
-    def _here(self, options: OptionsT) -> OptionsT:
-        """Gives the options with the current project where none is named."""
-        if not options.get("project"):
-            options["project"] = self.project
-        return options
+    def _here(self, options: OptionsT, known: type) -> OptionsT:
+        return checked(options, known, self.project)

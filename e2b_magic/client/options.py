@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Any, TypedDict, TypeVar
+
+from e2b_magic.exceptions import InvalidRequestError
 
 
 class Where(TypedDict, total=False):
@@ -34,3 +36,40 @@ class WriteOptions(Where, total=False):
 
     append: bool
     mode: int | None
+
+
+class Unseen(dict[str, str]):
+    """Variables whose values are not shown: a verbose traceback prints the locals of every frame."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: …" for name in self) + "}"
+
+
+OptionsT = TypeVar("OptionsT", bound=Where)
+
+
+def checked(options: OptionsT, known: Any, project: str) -> OptionsT:
+    """Gives options with the project filled in and the variables' values hidden.
+
+    Args:
+        options: What a caller gave.
+        known: The TypedDict that says what there is.
+        project: The project, where none is named.
+
+    Raises:
+        InvalidRequestError: An option is unknown, or the variables are no mapping.
+    """
+    given: Any = options
+    for name in given.keys() - known.__annotations__.keys():
+        import difflib  # here, since only a slip needs it
+
+        near = difflib.get_close_matches(name, known.__annotations__, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known.__annotations__))}"
+        raise InvalidRequestError(f"There is no option {name!r}: {advice}")
+    envs = given.get("envs")
+    if envs is not None:
+        if not isinstance(envs, Mapping):
+            raise InvalidRequestError("envs must be a mapping of names to values")
+        given["envs"] = Unseen(envs)
+    given["project"] = given.get("project") or project
+    return options

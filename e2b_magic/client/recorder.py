@@ -150,6 +150,11 @@ class Recorder:
             }
             self._try(lambda: self.store.update_project(request.project_id, **changes))
 
+    def distrust(self, project: str) -> None:
+        """Lets no cached result of a project hold until its sandbox is met again: it has ended, or does not answer."""
+        if self.known(project) is not None:
+            self._try(lambda: self.store.update_project(project, sandbox_expires_at=0.0))
+
     def detach(self, project: str) -> None:
         """Stores that a project has no sandbox."""
         if self.known(project) is not None:

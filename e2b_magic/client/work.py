@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Any
 
 from e2b_magic.client.cache_key import cache_key
-from e2b_magic.client.options import CommandOptions, Where, WriteOptions
+from e2b_magic.client.options import CommandOptions, Unseen, Where, WriteOptions
 from e2b_magic.client.recorder import Recorder
 from e2b_magic.config import Configuration
-from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
+from e2b_magic.exceptions import (
+    CommandInterruptedError,
+    E2BMagicError,
+    SandboxGoneError,
+    SandboxUnreachableError,
+)
 from e2b_magic.records import ExecutionResult, FileEntry
 from e2b_magic.worker.caller import Caller
 from e2b_magic.worker.protocol import (
@@ -67,15 +73,11 @@ class Work:
         Raises:
             InvalidRequestError: The command is empty or an option cannot be meant.
         """
-        envs = dict(options.get("envs") or {})
-        for name, value in envs.items():
-            if not name or "=" in name or "\0" in name + value:
-                raise InvalidRequestError(f"{name!r} cannot name a variable, or its value holds a NUL character")
         return ExecuteCommand(
             **self.target(options),
             command=command,
             cwd=options.get("cwd"),
-            envs=envs,
+            envs=Unseen(options.get("envs") or {}),
             user=options.get("user"),
             timeout=options.get("timeout"),
         )
@@ -104,6 +106,12 @@ class Work:
 
         try:
             data = await self.call(request, listen)
+        except asyncio.CancelledError as error:
+            # As an error of ours, for those who wait for the command and did not themselves interrupt it: a client
+            # that is closed, or logs out, ends what runs.
+            record = ledger.fail(error)
+            self.recorder.end(record)
+            raise CommandInterruptedError(str(record.error), record) from None
         except BaseException as error:
             record = ledger.fail(error)
             if isinstance(error, E2BMagicError):
@@ -123,7 +131,11 @@ class Work:
                 self.recorder.attach(request, event)
             await emit(event)
 
-        return unwrap(await self.caller.call(request.to_json(), listen))
+        try:
+            return unwrap(await self.caller.call(request.to_json(), listen))
+        except (SandboxGoneError, SandboxUnreachableError):
+            self.recorder.distrust(request.project_id)
+            raise
 
     async def _tell_trouble(self, emit: Emit) -> None:
         if line := self.recorder.trouble():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2b_magic.config import EMBEDDED, ApiKey, Configuration
+from e2b_magic.exceptions import ConfigurationError
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -66,15 +67,16 @@ class Connection:
 
 def _bypass_proxy() -> None:
     """Keeps loopback traffic off an HTTP proxy: the SDK's client obeys HTTP_PROXY even for 127.0.0.1."""
-    for name in ("NO_PROXY", "no_proxy"):
-        known = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(known + [host for host in _LOOPBACK if host not in known])
+    known = os.environ.get("NO_PROXY", "").split(",") + os.environ.get("no_proxy", "").split(",")
+    hosts = dict.fromkeys(host for host in [*known, *_LOOPBACK] if host)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(hosts)
 
 
 async def connect(configuration: Configuration) -> Connection:
     """Gives the connection that a configuration describes, starting the embedded server when it is the one.
 
     Raises:
+        ConfigurationError: The embedded server's directory cannot be written.
         ContainmentError: There is no key and this machine cannot contain a sandbox.
         EmbeddedServerError: The embedded server did not start.
     """
@@ -89,7 +91,13 @@ async def connect(configuration: Configuration) -> Connection:
     from e2b_magic.embedded.runtime import Endpoint, ensure
 
     def start() -> tuple[Endpoint, int]:
-        endpoint = ensure(configuration.directory / "embedded")
+        try:
+            endpoint = ensure(configuration.directory / "embedded")
+        except OSError as error:
+            raise ConfigurationError(
+                f"The embedded server cannot write to {configuration.directory} ({error.strerror}): set "
+                "E2B_MAGIC_DIRECTORY to a directory that it can, or E2B_API_KEY to use E2B's cloud"
+            ) from None
         return endpoint, os.pidfd_open(endpoint.pid)
 
     _bypass_proxy()

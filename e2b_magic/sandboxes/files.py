@@ -78,7 +78,7 @@ async def write(manager: SandboxManager, request: WriteFile, emit: Emit) -> dict
         else:
             await files.write(request.path, content, user=request.user, request_timeout=0)
         if request.mode is not None:
-            await _shell(lease.sandbox, request, f"chmod {request.mode:o}")
+            await _shell(lease.sandbox, request, f"chmod -- {request.mode:o} {_quoted(request.path)}")
         return _entry(await files.get_info(request.path, user=request.user)).to_json()
 
 
@@ -86,22 +86,30 @@ async def _append(sandbox: AsyncSandbox, request: WriteFile, content: bytes) -> 
     """Adds to a file's end: E2B only writes whole files, so the addition is uploaded and joined by a command."""
     part = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
     await sandbox.files.write(part, content, user=request.user, request_timeout=0)
-    await _shell(sandbox, request, f"part={part}; trap 'rm -f $part' EXIT; cat $part >>")
+    path = _quoted(request.path)
+    await _shell(
+        sandbox, request, f"trap 'rm -f {part}' EXIT; mkdir -p -- \"$(dirname -- {path})\" && cat {part} >> {path}"
+    )
+
+
+def _quoted(path: str) -> str:
+    """Gives a path as the shell reads it: to the letter, but for a home at its beginning, and never as an option."""
+    if path == "~" or path.startswith("~/"):
+        return "~" + shlex.quote(path[1:]) if path[1:] else "~"
+    return shlex.quote(path if path.startswith("/") else f"./{path}")
 
 
 async def _shell(sandbox: AsyncSandbox, request: WriteFile, command: str) -> None:
-    """Runs a command whose last word is the request's path.
+    """Runs a command on a request's path.
 
     Raises:
-        FileError: It failed; the text is the command's own.
+        FileError: It failed; the text is the last line of the command's own.
     """
-    path = shlex.quote(request.path)
-    if request.path.startswith("~"):
-        path = "~" + shlex.quote(request.path[1:]) if request.path[1:] else "~"
     try:
-        await sandbox.commands.run(f"{command} {path}", user=request.user)
+        await sandbox.commands.run(command, user=request.user)
     except CommandExitException as failed:
-        raise FileError(f"{request.path}: {failed.stderr.strip().splitlines()[-1:] or failed.exit_code}") from None
+        lines = failed.stderr.strip().splitlines()
+        raise FileError(f"{request.path}: {lines[-1] if lines else f'exit code {failed.exit_code}'}") from None
 
 
 async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[str, Any]:

@@ -18,7 +18,10 @@ import hashlib
 import socket
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from e2b import AsyncSandbox, SandboxInfo, SandboxQuery
 from filelock import AsyncFileLock
@@ -210,20 +213,36 @@ class SandboxManager:
 
     async def _find_or_create(self, request: Request) -> _Arrival:
         connection = await self.connection()
-        try:
-            async with AsyncFileLock(self._lock_path(connection, request.project_id), timeout=LOCK_TIMEOUT):
-                with translating():
-                    lease = await self._find_alive(connection, request)
-                    created = lease is None
-                    if lease is None:
-                        lease = await self._create(connection, request)
-        except LockTimeout:
-            raise BackendError(
-                f"Another process has been starting the sandbox of project {request.project_id!r} for "
-                f"{LOCK_TIMEOUT} s: wait for it, or end it"
-            ) from None
+        async with self._first_among_processes(connection, request.project_id):
+            with translating():
+                lease = await self._find_alive(connection, request)
+                created = lease is None
+                if lease is None:
+                    lease = await self._create(connection, request)
         self._leases[lease.project] = lease
         return _Arrival(lease, created, replaced=created and bool(request.sandbox_id))
+
+    @asynccontextmanager
+    async def _first_among_processes(self, connection: Connection, project: str) -> AsyncIterator[None]:
+        """Lets one process of this machine at a time look for a project's sandbox, or make it."""
+        lock = AsyncFileLock(self._lock_path(connection, project), timeout=LOCK_TIMEOUT)
+        try:
+            Path(lock.lock_file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await lock.acquire()
+        except LockTimeout:
+            raise BackendError(
+                f"Another process has been starting the sandbox of project {project!r} for {LOCK_TIMEOUT} s: "
+                "wait for it, or end it"
+            ) from None
+        except OSError:
+            # A home that cannot be written. Then two processes may make a sandbox each, which is better than none:
+            # both carry the project's metadata, and `kill` ends both.
+            yield
+            return
+        try:
+            yield
+        finally:
+            await lock.release()
 
     async def _find_alive(self, connection: Connection, request: Request) -> Lease | None:
         if request.sandbox_id and (lease := await self._reconnect(connection, request, request.sandbox_id)):
@@ -267,10 +286,9 @@ class SandboxManager:
         return await AsyncSandbox.list(query=query, **connection.options()).next_items()
 
     def _lock_path(self, connection: Connection, project: str) -> str:
-        directory = self.configuration.directory / "locks"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         named = f"{connection.backend}\0{self.configuration.user}\0{project}"
-        return str(directory / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.lock")
+        name = hashlib.sha256(named.encode()).hexdigest()[:32]
+        return str(self.configuration.directory / "locks" / f"{name}.lock")
 
     def extend(self, lease: Lease) -> None:
         """Moves a sandbox's end in the background: a command need not wait for that."""

@@ -75,6 +75,8 @@ def translate(error: BaseException) -> E2BMagicError:
     if isinstance(error, sdk.AuthenticationException) and (unknown := re.search("invalid username: .*", str(error))):
         # envd answers so for a user that the sandbox does not have; the key is fine.
         return InvalidRequestError(f"{unknown[0]}: the sandbox has no such user")
+    if getattr(error, "status_code", None) == 409 and "killed" in str(error):
+        return SandboxGoneError(_ADVICE[SandboxGoneError])  # it is being ended just now
     for theirs, ours in MAP:
         if isinstance(error, theirs):
             return ours(_ADVICE.get(ours) or _first_line(error))

@@ -16,7 +16,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, from_code
+from e2b_magic.worker.kinds import check_kinds
 
+LONGEST = 1_000_000
+"""The longest timeout of a command, in seconds: envd's header has ten digits for milliseconds."""
 PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -31,6 +34,26 @@ def check_project_name(name: object) -> str:
     raise InvalidRequestError(
         f"{name!r} cannot name a project: use up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
     )
+
+
+def check_text(what: str, text: str, *, nul: bool = False) -> None:
+    """Refuses text that cannot be sent, without repeating it, since it may be a secret.
+
+    Args:
+        what: What the text is, for the message.
+        text: The text.
+        nul: Whether it may hold NUL characters.
+
+    Raises:
+        InvalidRequestError: It holds a NUL character, or half of a surrogate pair.
+    """
+    if "\0" in text and not nul:
+        raise InvalidRequestError(f"{what} holds a NUL character, which no shell and no file system can read")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        position = error.start
+        raise InvalidRequestError(f"{what} holds half a character (a lone surrogate) at {position:,}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +72,7 @@ class Request:
     sandbox_id: str = ""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_project_name(self.project_id)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,10 +104,14 @@ class ExecuteCommand(Request):
         Request.__post_init__(self)
         if not self.command.strip():
             raise InvalidRequestError("The command is empty: give the text to run, as in `ls -la`")
-        if "\0" in self.command:
-            raise InvalidRequestError("The command holds a NUL character, which no shell can read")
-        if self.timeout is not None and not 0 < self.timeout < float("inf"):
-            raise InvalidRequestError(f"timeout must be a number of seconds above 0, not {self.timeout!r}")
+        check_text("The command", self.command)
+        for name, value in self.envs.items():
+            if not name or "=" in name:
+                raise InvalidRequestError(f"{name!r} cannot name a variable")
+            check_text("A variable", name)
+            check_text(f"The value of {name}", value)
+        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
+            raise InvalidRequestError(f"timeout must be above 0 and at most {LONGEST:,} seconds, not {self.timeout!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +121,9 @@ class _OnPath(Request):
 
     def __post_init__(self) -> None:
         Request.__post_init__(self)
-        if not self.path or "\0" in self.path:
-            raise InvalidRequestError(f"{self.path!r} cannot be a path in a sandbox")
+        if not self.path:
+            raise InvalidRequestError("The path is empty: name a file in the sandbox")
+        check_text("The path", self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +145,8 @@ class WriteFile(_OnPath):
 
     def __post_init__(self) -> None:
         _OnPath.__post_init__(self)
+        if self.encoding == "utf-8":
+            check_text("The content", self.content, nul=True)
         if self.mode is not None and not 0 <= self.mode <= 0o7777:
             raise InvalidRequestError(f"mode must lie between 0 and 0o7777, not {self.mode!r}")
 

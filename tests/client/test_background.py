@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
+import time
+from typing import Any
 
 import pytest
 
 from e2b_magic.client.background import BackgroundLoop
-from e2b_magic.worker.protocol import Emit
-
-
-async def _never(emit: Emit) -> None:
-    await asyncio.sleep(60)
+from e2b_magic.exceptions import ConfigurationError
+from e2b_magic.worker.protocol import Emit, Progress
 
 
 def test_an_error_comes_out_where_it_is_waited_for() -> None:
@@ -37,11 +37,108 @@ def test_closing_ends_every_job_and_the_thread() -> None:
     """After `close` no thread is left, and whoever waits for a job is told that it was cancelled."""
     before = set(threading.enumerate())
     background = BackgroundLoop()
-    job = background.submit(_never)
+    begun = threading.Event()
+    raised: list[type[BaseException]] = []
+
+    async def never(emit: Emit) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    def wait() -> None:
+        try:
+            background.submit(never).wait()
+        except asyncio.CancelledError as error:
+            raised.append(type(error))
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert begun.wait(5)
     background.close(_nothing)
-    with pytest.raises(asyncio.CancelledError):
-        job.wait()
+    waiter.join(5)
+    assert raised == [asyncio.CancelledError]
     assert set(threading.enumerate()) <= before
+
+
+def test_an_interrupt_at_any_moment_of_the_start_leaves_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C just after a job was handed to the loop, or just before, ends it, and the next job works."""
+    ended: list[str] = []
+
+    async def never(emit: Emit) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("yes")
+
+    async def seven(emit: Emit) -> int:
+        return 7
+
+    background = BackgroundLoop()
+    assert background.submit(seven).wait() == 7
+    loop = background.running()
+    hand_over = loop.call_soon_threadsafe
+    for late in (True, False):
+        interrupted: list[bool] = []
+
+        def interrupt(callback: Any, *arguments: Any, late: bool = late, interrupted: list[bool] = interrupted) -> Any:
+            if not interrupted:
+                interrupted.append(True)
+                if late:
+                    hand_over(callback, *arguments)
+                raise KeyboardInterrupt
+            return hand_over(callback, *arguments)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", interrupt)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            background.submit(never).wait()
+        assert time.monotonic() - began < 1.5
+        assert background.submit(seven).wait() == 7
+    assert ended == ["yes"] * len(ended)
+    assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
+    background.close(_nothing)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_is_told_so() -> None:
+    """In a process forked from one that has used sandboxes a job is refused in one line, and does not hang."""
+
+    async def seven(emit: Emit) -> int:
+        return 7
+
+    background = BackgroundLoop()
+    background.submit(seven).wait()
+    child = os.fork()
+    if child == 0:
+        try:
+            background.submit(seven).wait()
+        except ConfigurationError as error:
+            os._exit(0 if "spawn" in str(error) else 2)
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    background.close(_nothing)
+
+
+async def test_a_flood_leaves_the_callers_loop_free() -> None:
+    """However many events come, other tasks of the loop that waits for them get their turns."""
+
+    async def flood(emit: Emit) -> None:
+        for _ in range(2000):
+            await emit(Progress("x"))
+
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    background = BackgroundLoop()
+    await background.submit(flood, lambda _: time.sleep(0.0005)).wait_async()
+    counting.cancel()
+    assert turns > 10
+    background.close(_nothing)
 
 
 def test_a_closed_loop_starts_again() -> None:
@@ -63,6 +160,8 @@ def test_the_interpreter_does_not_wait_for_a_job() -> None:
         "import asyncio\n"
         "from e2b_magic.client.background import BackgroundLoop\n"
         "async def never(emit): await asyncio.sleep(60)\n"
-        "BackgroundLoop().submit(never)\n"
+        "import threading, time\n"
+        "threading.Thread(target=BackgroundLoop().submit(never).wait, daemon=True).start()\n"
+        "time.sleep(0.3)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=10)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +15,13 @@ from e2b_magic.client import Client
 from e2b_magic.client.session import own_session
 from e2b_magic.config import EMBEDDED, Configuration
 from e2b_magic.exceptions import (
+    CommandInterruptedError,
     CommandTimeoutError,
     ConfigurationError,
+    E2BMagicError,
     InvalidRequestError,
     SandboxGoneError,
+    SandboxUnreachableError,
 )
 from e2b_magic.records import ExecutionResult, Status, new_execution_id
 from e2b_magic.worker.caller import FakeCaller
@@ -184,8 +190,6 @@ def test_a_timeout_has_its_own_status(client: Client, caller: FakeCaller) -> Non
 
 def test_events_arrive_in_the_calling_thread(client: Client) -> None:
     """Output is handed over where the call was made, so that it lands in the right cell."""
-    import threading
-
     seen: list[tuple[Event, threading.Thread]] = []
     client.execute_command("hello", on_event=lambda event: seen.append((event, threading.current_thread())))
     assert [event for event, _ in seen if isinstance(event, Output)] == [Output("stdout", "hello\n")]
@@ -324,3 +328,103 @@ def test_an_id_is_found_by_its_end(client: Client) -> None:
     assert client.get_execution(result.id[-6:]) == result
     with pytest.raises(InvalidRequestError, match="not in the history"):
         client.get_execution("zzzzzz")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"env": {"A": "1"}}, "There is no option 'env': did you mean envs?"),
+        ({"tiemout": 1}, "did you mean timeout?"),
+        ({"colour": 1}, "there are cwd, envs, project"),
+        ({"timeout": "3"}, "timeout must be a number or null"),
+        ({"envs": {"A": 3}}, "envs must be a mapping of strings to strings"),
+        ({"envs": "A=3"}, "envs must be a mapping"),
+        ({"envs": {"A": "x\0y"}}, "The value of A holds a NUL"),
+        ({"timeout": 1e12}, "at most 1,000,000 seconds"),
+    ],
+    ids=str,
+)
+def test_a_slip_in_the_options_is_named(client: Client, options: dict[str, Any], says: str) -> None:
+    """An unknown option, or one that cannot be meant, is refused and nothing is run."""
+    with pytest.raises(InvalidRequestError) as caught:
+        client.execute_command("hello", **options)
+    assert says in str(caught.value)
+    assert client.get_execution_history() == []
+
+
+@pytest.mark.parametrize("command", [None, ["ls"], b"ls", "", "a\0b", "\ud83d"])
+def test_what_is_no_command_is_refused(client: Client, command: Any) -> None:
+    """Anything but text that a shell can read is refused in one line."""
+    with pytest.raises(InvalidRequestError):
+        client.execute_command(command)
+
+
+@pytest.mark.parametrize("error", [SandboxGoneError("gone"), SandboxUnreachableError("silent")], ids=type)
+def test_a_lost_sandbox_answers_nothing_from_the_store(
+    client: Client, caller: FakeCaller, error: E2BMagicError
+) -> None:
+    """Once the client was told that the sandbox has ended, or is silent, its cached results do not count."""
+
+    async def dies(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        raise error
+
+    client.execute_command("hello")
+    caller.answers["execute_command"] = dies
+    with pytest.raises(type(error)):
+        client.execute_command("sleep")
+    caller.answers["execute_command"] = echo
+    assert not client.execute_command("hello").cached
+
+
+def test_closing_interrupts_with_an_error_of_ours(client: Client, caller: FakeCaller) -> None:
+    """Whoever waits for a command when the client logs out gets a CommandInterruptedError with its record."""
+    begun = threading.Event()
+    raised: list[CommandInterruptedError] = []
+
+    async def endless(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        await emit(Output("stdout", "half"))
+        begun.set()
+        await asyncio.sleep(60)
+        return {}
+
+    def run() -> None:
+        try:
+            client.execute_command("sleep")
+        except CommandInterruptedError as error:
+            raised.append(error)
+
+    caller.answers["execute_command"] = endless
+    waiter = threading.Thread(target=run)
+    waiter.start()
+    assert begun.wait(5)
+    client.logout()
+    waiter.join(5)
+    assert [error.result.stdout for error in raised if error.result] == ["half"]
+
+
+def test_a_closed_client_says_so(configuration: Configuration, caller: FakeCaller) -> None:
+    """A command on a closed client is refused: its store is closed too."""
+    client = Client(configuration, caller=caller)
+    client.close()
+    with pytest.raises(InvalidRequestError, match="closed"):
+        client.execute_command("hello")
+
+
+def test_secrets_are_in_no_frame(client: Client, caller: FakeCaller) -> None:
+    """A traceback with locals shows neither a variable's value nor a key that was refused."""
+
+    async def fails(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        raise SandboxGoneError("gone")
+
+    caller.answers["execute_command"] = fails
+    attempts: list[Callable[[], object]] = [
+        lambda: client.execute_command("ls", envs={"T": "canary"}),
+        lambda: client.execute_command("ls", cwd=3, envs={"T": "canary"}),  # type: ignore[arg-type]
+        lambda: client.login("canary\u200b"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(E2BMagicError) as caught:
+            attempt()
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        text = "".join(line for line in shown.format() if "test_execution" not in line)
+        assert "canary" not in text

@@ -15,6 +15,7 @@ from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import (
     CommandTimeoutError,
+    FileError,
     FileTooLargeError,
     InvalidRequestError,
     RemoteFileNotFoundError,
@@ -139,6 +140,16 @@ def test_files_go_there_and_back(client: Client) -> None:
     assert [entry.name for entry in client.list_files("deep")] == ["er"]
     assert client.remove_file("deep", recursive=True).type == "dir"
     assert client.execute_command("ls -A /tmp", use_cache=False).stdout == ""
+
+
+def test_appending_makes_the_directories_above(client: Client) -> None:
+    """Adding to a file that is not there makes it, and the directories above it, as writing does."""
+    client.write_file("fresh/deep/log", "1\n", append=True)
+    client.write_file("-m.txt", "x", mode=0o600)
+    client.write_file("-m.txt", "y", append=True)
+    assert (client.read_text("fresh/deep/log"), client.read_text("-m.txt")) == ("1\n", "xy")
+    with pytest.raises(FileError, match=r"^/proc/x/y: .*$"):
+        client.write_file("/proc/x/y", "1", append=True)
 
 
 @pytest.mark.parametrize("name", ["it's; rm -rf ~", "-rf", "$(touch x)", "ü ☃", 'a"b', "a\nb"])

@@ -16,6 +16,7 @@ from e2b_magic.config import Configuration, from_environment
 from e2b_magic.embedded import runtime
 from e2b_magic.embedded.endpoint import Endpoint
 from e2b_magic.exceptions import AuthenticationError, ConfigurationError, E2BMagicError, SandboxUnreachableError
+from e2b_magic.worker.protocol import Event, Progress
 
 pytestmark = pytest.mark.sandbox
 
@@ -96,6 +97,30 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
         client.execute_command("true")
     assert caught.value.result is not None
     assert caught.value.result.error == str(caught.value)
+    client.close()
+
+
+def test_a_home_that_cannot_be_written_costs_no_result(elsewhere: Endpoint, tmp_path: Path) -> None:
+    """Where nothing can be stored a command still runs, and "not saved" is said once."""
+    (tmp_path / "file").write_text("")
+    nowhere = str(tmp_path / "file" / "e2b-magic")
+    client = Client(from_environment(_environment(elsewhere, tmp_path, E2B_MAGIC_DIRECTORY=nowhere)))
+    said: list[Event] = []
+    try:
+        results = [client.execute_command("echo hello", on_event=said.append) for _ in range(2)]
+        assert [result.stdout for result in results] == ["hello\n", "hello\n"]
+        assert len([event for event in said if isinstance(event, Progress)]) == 1
+    finally:
+        client.kill_sandbox()
+        client.close()
+
+
+def test_without_a_key_that_is_named(tmp_path: Path) -> None:
+    """The embedded server needs a directory: where it can have none, the error names it and the ways out."""
+    (tmp_path / "file").write_text("")
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path / "file" / "e2b-magic")}))
+    with pytest.raises(ConfigurationError, match=r"cannot write to .*E2B_MAGIC_DIRECTORY"):
+        client.execute_command("true")
     client.close()
 
 
