@@ -74,13 +74,20 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="e2b-magic", description="The embedded E2B server of this machine.")
     parser.add_argument("--version", action="version", version=f"e2b-magic {e2b_magic.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="start it if need be, and print what E2B's SDKs must know to use it")
     serve.add_argument(
-        "--idle-timeout", type=float, default=900.0, metavar="SECONDS", help="end it when unneeded for so long (900)"
+        "--idle-timeout", type=_seconds, default=900.0, metavar="SECONDS", help="end it when unneeded for so long (900)"
     )
     serve.set_defaults(run=_serve)
     commands.add_parser("status", help="say whether it runs").set_defaults(run=_status)

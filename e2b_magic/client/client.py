@@ -72,7 +72,7 @@ class Client:
             InvalidRequestError: The command is empty or an option cannot be meant.
             CommandTimeoutError: It ran longer than `timeout`; its record is in `result`.
             BackendError: The sandbox ended or could not be had; a record is in `result`.
-            KeyboardInterrupt: It was interrupted: everything it had started is ended, its record is in the history.
+            KeyboardInterrupt: It was interrupted: it and its children are ended, its record is in the history.
         """
         work, request = self._work, self._work.command(command, self._here(options, CommandOptions))
         hit = work.stored(request, options)

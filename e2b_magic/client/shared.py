@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 
 from e2b_magic.client.client import Client
+from e2b_magic.worker.protocol import check_project_name
 
 _lock = threading.Lock()
 _client: Client | None = None
+_project: str | None = None
 
 
 def shared_client() -> Client:
@@ -20,7 +22,22 @@ def shared_client() -> Client:
     with _lock:
         if _client is None:
             _client = Client()
+            if _project is not None:
+                _client.use_project(_project)
         return _client
+
+
+def choose_project(name: str) -> None:
+    """Makes a project the current one of the process's client: of the one there is, or of the one yet to be made.
+
+    Raises:
+        InvalidRequestError: Its name cannot name a project.
+    """
+    global _project  # noqa: PLW0603  see above
+    with _lock:
+        _project = check_project_name(name)
+        if _client is not None:
+            _client.use_project(name)
 
 
 def set_shared_client(client: Client | None) -> None:

@@ -22,6 +22,12 @@ from e2b_magic.magics.scanning import Piece, balanced_end
 
 _DOLLAR: Final = re.compile(r"\$(\$?)([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*)")
 _CONVERSION: Final = re.compile(r"(.*)!([rsa])", re.DOTALL)
+# Of a format specification what nobody writes by chance: it aligns, has a precision, or ends in a type.
+_SPECIFICATION: Final = re.compile(
+    r".?[<>=^]\d+|(?:.?[<>=^])?[-+ ]?#?0?\d*[_,]?(?:\.\d+[bcdeEfFgGnosxX%]?|[bcdeEfFgGnosxX%])"
+)
+# What IPython puts into every namespace: `awk '{exit}'` does not mean it, and `cd $_` means the shell's.
+_OF_IPYTHON: Final = re.compile(r"_+|_i+|_i?\d+|_[dio]h|In|Out|_exit_code|exit|quit|open|get_ipython")
 
 
 class Expander:
@@ -62,16 +68,19 @@ class Expander:
             yield literal
             if field is None:
                 continue
-            # str.format would split an expression such as text[1:3] at its colon.
-            expression = f"{field}:{specification}" if specification else field
+            body = f"{field}:{specification}" if specification else field
+            expression = body
             try:
+                # str.format would split an expression such as text[1:3] at its colon.
+                if not _is_expression(body):
+                    expression = field
                 value = eval(expression, dict(self._namespace))  # noqa: S307  the user's own words, as in any cell
+                yield _converted(value, conversion, "" if expression == body else specification or "")
             except Exception as error:  # noqa: BLE001  any code may stand there
                 raise UsageError(
-                    f"--template: {{{expression}}} gave {type(error).__name__}: {error}; "
+                    f"--template: {{{body}}} gave {type(error).__name__}: {error}; "
                     "a brace that is meant is written twice"
                 ) from None
-            yield _converted(value, conversion)
 
     def _expand(self, text: str, *, braces: bool, dollars: bool, quotes: bool) -> str:
         if "{" not in text and "$" not in text:
@@ -125,19 +134,19 @@ class Expander:
             return body, end - position
         if not self._names_mine(body):
             return "{", 1  # what stands inside is looked at on its own: { echo {name}; }
-        expression, conversion = _split_conversion(body)
+        expression, conversion, specification = _split(body)
         try:
-            value = eval(expression.strip(), dict(self._namespace))  # noqa: S307  the user's own words, as in any cell
+            value = eval(expression, dict(self._namespace))  # noqa: S307  the user's own words, as in any cell
+            return _converted(value, conversion, specification), end - position
         except Exception as error:  # noqa: BLE001  any code may stand there
             raise UsageError(
                 f"{{{body}}} gave {type(error).__name__}: {error}; if it is meant for the shell write {{{{{body}}}}}"
             ) from None
-        return _converted(value, conversion), end - position
 
     def _names_mine(self, body: str) -> bool:
         """Whether a text is an expression on the user's variables (and on nothing unknown)."""
         try:
-            tree = ast.parse(_split_conversion(body)[0].strip(), mode="eval")
+            tree = ast.parse(_split(body)[0], mode="eval")
         except (SyntaxError, ValueError):
             return False
         nodes = list(ast.walk(tree))
@@ -148,17 +157,34 @@ class Expander:
         return bool(mine) and all(hasattr(builtins, name) for name in free - mine)
 
     def _is_mine(self, name: str) -> bool:
-        # IPython puts these into every namespace; `awk '{exit}'` does not mean them.
-        return name in self._namespace and name not in {"exit", "quit", "open", "get_ipython"}
+        return name in self._namespace and not _OF_IPYTHON.fullmatch(name)
 
 
-def _split_conversion(body: str) -> tuple[str, str | None]:
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _split(body: str) -> tuple[str, str | None, str]:
+    """Gives a field's expression, its conversion and its format specification, as in an f-string."""
+    specification = ""
+    before, colon, after = body.rpartition(":")
+    if colon and _SPECIFICATION.fullmatch(after) and not _is_expression(body):
+        body, specification = before, after
     match = _CONVERSION.fullmatch(body)
-    return (match[1], match[2]) if match else (body, None)
+    return (match[1].strip(), match[2], specification) if match else (body.strip(), None, specification)
 
 
-_CONVERTERS: Final[dict[str | None, Callable[[Any], str]]] = {None: format, "s": str, "r": repr, "a": ascii}
+_CONVERTERS: Final[dict[str | None, Callable[[Any], Any]]] = {
+    None: lambda value: value,
+    "s": str,
+    "r": repr,
+    "a": ascii,
+}
 
 
-def _converted(value: object, conversion: str | None) -> str:
-    return _CONVERTERS[conversion](value)
+def _converted(value: object, conversion: str | None, specification: str) -> str:
+    return format(_CONVERTERS[conversion](value), specification)

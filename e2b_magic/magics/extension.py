@@ -110,6 +110,8 @@ class E2BMagics(Magics):
 
     @observe("project")
     def _use_project(self, change: dict[str, Any]) -> None:
-        from e2b_magic.client import shared_client
+        # Not by way of the client itself: set in a configuration file, this happens while the magics are loaded, and
+        # a client that cannot be made must not keep them away.
+        from e2b_magic.client import choose_project
 
-        shared_client().use_project(change["new"])
+        choose_project(change["new"])

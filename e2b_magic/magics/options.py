@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from e2b_magic.magics.command import Argument
 from e2b_magic.magics.context import Context
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)?")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|min|m|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]?)B?")
 _FACTORS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3}

@@ -118,7 +118,7 @@ COMMANDS = (
             ),
             (
                 "The value is an ExecutionResult: stdout, stderr, exit_code, duration and more. An exit code other "
-                "than 0 is an error. Ctrl-C ends the command and all that it started."
+                "than 0 is an error. Ctrl-C ends the command and its children."
             ),
             "An equal command in an unchanged sandbox is answered from the store, for an hour.",
         ),

@@ -111,7 +111,9 @@ class ExecuteCommand(Request):
             check_text("A variable", name)
             check_text(f"The value of {name}", value)
         if self.timeout is not None and not 0 < self.timeout <= LONGEST:
-            raise InvalidRequestError(f"timeout must be above 0 and at most {LONGEST:,} seconds, not {self.timeout!r}")
+            raise InvalidRequestError(
+                f"timeout must be a number of seconds above 0 and at most {LONGEST:,}, not {self.timeout!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

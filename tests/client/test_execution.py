@@ -340,7 +340,7 @@ def test_an_id_is_found_by_its_end(client: Client) -> None:
         ({"envs": {"A": 3}}, "envs must be a mapping of strings to strings"),
         ({"envs": "A=3"}, "envs must be a mapping"),
         ({"envs": {"A": "x\0y"}}, "The value of A holds a NUL"),
-        ({"timeout": 1e12}, "at most 1,000,000 seconds"),
+        ({"timeout": 1e12}, "above 0 and at most 1,000,000"),
     ],
     ids=str,
 )

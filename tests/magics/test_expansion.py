@@ -19,6 +19,7 @@ NAMESPACE = {
     "d": {"k": "v"},
     "file": SimpleNamespace(stem="report"),
     "exit": object(),
+    **dict.fromkeys(("_", "__", "_i", "_3", "_oh", "In"), "IPython's"),
 }
 EXPANDER = Expander(NAMESPACE)
 
@@ -41,6 +42,8 @@ EXPANDER = Expander(NAMESPACE)
         r"echo \$name \{n\}",
         "echo }{ { }",
         "find . -exec rm {} ;",
+        "mkdir foo && cd $_ && echo $__ $_i $In {_}",
+        "js '{name: 1}' {n:,5}",
     ],
 )
 def test_shell_text_stays_as_it_is(text: str) -> None:
@@ -56,6 +59,7 @@ def test_shell_text_stays_as_it_is(text: str) -> None:
         ("echo {words[0]!r}", "echo 'a b'"),
         ("echo {len(words)} {[w for w in words][1]}", "echo 2 c"),
         ("""echo {d["k"]}""", "echo v"),
+        ("echo {n:03d} {n:.2f} {name!r:>9} {n / 2:.1%}", "echo 003 3.00   'world' 150.0%"),
         ("cat $file.stem.txt $name.txt", "cat report.txt world.txt"),
         ("echo {{name}} $$name", "echo {name} $name"),
         ("awk '{print $1}' {name}", "awk '{print $1}' world"),
@@ -89,6 +93,7 @@ def test_quoting_decides_over_a_piece() -> None:
 def test_a_template_is_filled_in() -> None:
     """A template takes every brace for an expression and every doubled one for a brace; `$` means nothing."""
     assert EXPANDER.template("{{{name}}} {words[0][1:3]} {n!r} $name\n") == "{world}  b 3 $name\n"
+    assert EXPANDER.template("{n:.2e}|{name:>7}|{n!r:>3}") == "3.00e+00|  world|  3"
 
 
 @pytest.mark.parametrize(
