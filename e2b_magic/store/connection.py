@@ -20,6 +20,9 @@ from e2b_magic.store.damage import identity_of, set_aside_leftovers
 from e2b_magic.store.failures import BUSY, DAMAGED, code_of
 from e2b_magic.store.opening import PAUSE, PatientConnection, open_connection
 
+_RECENT = 0.02
+"""How old, in seconds, a look may be whether the file is still the same, where nothing is read or written."""
+
 _all: weakref.WeakSet[Connection] = weakref.WeakSet()
 _inherited: list[PatientConnection] = []
 
@@ -41,6 +44,7 @@ class Connection:
         self._depth = 0  # of transactions within one another
         self._commits = 0
         self._closed = False
+        self._looked = 0.0  # when it was seen last that the file is the same, on the monotonic clock
         _all.add(self)
 
     @contextmanager
@@ -138,7 +142,11 @@ class Connection:
         with self._lock:
             try:
                 # SQLite's data_version changes with the commits of all other connections; ours are counted here.
-                return self._open().execute("PRAGMA data_version").fetchone()[0], self._commits
+                raw = self._raw
+                if raw is None or self._closed or time.monotonic() - self._looked > _RECENT:
+                    raw = self._open()
+                    self._looked = time.monotonic()
+                return raw.execute("PRAGMA data_version").fetchone()[0], self._commits
             except (sqlite3.Error, OSError) as error:
                 raise self._as_store_error(error) from error
 
@@ -192,6 +200,7 @@ class Connection:
             if identity not in (None, raw.identity):
                 set_aside_leftovers(self.path, raw.wal)
         self._raw = self._open_anew(writable=writable)
+        self._looked = 0.0
         self._commits += 1  # another connection's data_version means nothing to this one's
         return self._raw
 

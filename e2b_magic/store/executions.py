@@ -9,7 +9,7 @@ execution whose output it repeats instead of holding it again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypedDict
 
@@ -93,13 +93,13 @@ class Executions:
             if "output_of" not in data:
                 return execution_data(data)
             # Where it was evicted or deleted meanwhile, the hit was given all the same, and is kept.
-            original = unplaced.get(data["output_of"]) or self._placed(data["output_of"]) or _LOST
+            original = unplaced.get(data["output_of"]) or self._placed(data["output_of"], execution_data) or _LOST
             return execution_data(original | data | {"stdout": "", "stderr": "", "cached": True})
 
         return decode(value, complete)
 
-    def _placed(self, execution_id: str) -> Data | None:
-        return decode(self._kv.get(self._keys.result(execution_id)), execution_data)
+    def _placed(self, execution_id: str, make: Callable[[Data], Data] = as_it_is) -> Data | None:
+        return decode(self._kv.get(self._keys.result(execution_id)), make)
 
     def _unplaced(self) -> dict[str, Data]:
         """Gives by their ids the executions that have no place yet: none, unless the file cannot be written now."""
@@ -124,10 +124,11 @@ class Executions:
             return None
         if "output_of" not in data:
             return record
-        original = unplaced.get(data["output_of"]) or self._placed(data["output_of"])
-        if original is None:
+        original = unplaced.get(data["output_of"]) or self._placed(data["output_of"]) or _LOST
+        stdout, stderr = original.get("stdout"), original.get("stderr")
+        if not isinstance(stdout, str) or not isinstance(stderr, str):
             return replace(record, truncated=True)
-        return replace(record, stdout=original.get("stdout", ""), stderr=original.get("stderr", ""))
+        return replace(record, stdout=stdout, stderr=stderr)
 
     def get(self, execution_id: str) -> ExecutionResult | None:
         """Gives an execution; None when there is none, or not any more."""

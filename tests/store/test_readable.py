@@ -116,7 +116,7 @@ def test_a_hit_repeats_what_is_left_of_its_original(store: Store) -> None:
     assert hit is not None
     assert len(read_all(store)) == 2
     store.kv[f"local/exec_result/{original.id}"] = f'{{"id": "{original.id}", "project": "web", "command": "ls"}}'
-    assert store.execution(hit.id) == replace(hit, stdout="")
+    assert store.execution(hit.id) == replace(hit, stdout="", truncated=True)
 
 
 @pytest.fixture
