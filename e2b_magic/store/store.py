@@ -25,6 +25,7 @@ from e2b_magic.store.values import decode, encode
 
 CACHE_LIFETIME = 3600
 _PAGE = 200
+_PATIENCE = 2.0  # seconds; a command waits for its history a few times, and not longer for another process than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +246,4 @@ def _begun(name: str, now: float, *, again: bool) -> Project:
 
 def open_store(directory: Path, *, user: str = "local", space: int = SPACE) -> Store:
     """Gives a user's store in a directory; nothing is touched before it is used."""
-    return Store(KeyValueStore(directory / "store.db", space=space), user=user)
+    return Store(KeyValueStore(directory / "store.db", space=space, busy_timeout=_PATIENCE), user=user)
