@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 METADATA_PREFIX = "user.e2b."
+# The years 1 to 9999, which is what the protocol's timestamps hold; a file may claim another.
+_EARLIEST, _LATEST = -62135596800, 253402300799
 # Go's letters (`io/fs.FileMode.String`), in Go's order.
 _KINDS = {
     stat.S_IFDIR: "d",
@@ -87,7 +89,7 @@ def describe(path: str, status: os.stat_result | None = None) -> dict[str, Any]:
         "permissions": permissions(own.st_mode),
         "owner": NAMES.get(own.st_uid, str(own.st_uid)),
         "group": NAMES.get(own.st_gid, str(own.st_gid)),
-        "modified_time": own.st_mtime,
+        "modified_time": min(max(own.st_mtime, _EARLIEST), _LATEST),
         "symlink_target": target,
         "metadata": metadata(path) if seen else {},
     }

@@ -53,3 +53,14 @@ def of_system(error: OSError, path: str) -> Failure:
     if code == "not_found":
         return Failure(code, f"path '{path}' does not exist")
     return Failure(code, f"'{path}': {(error.strerror or 'unknown error').lower()}")
+
+
+def as_failure(error: Exception) -> Failure:
+    """Gives the answer for whatever a request met."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, OSError):
+        return of_system(error, str(error.filename or "this"))
+    if isinstance(error, ValueError):  # a NUL in a name, a text that is no path: UnicodeError is one too
+        return Failure("invalid_argument", str(error))
+    return Failure("internal", f"the agent failed with {type(error).__name__}")

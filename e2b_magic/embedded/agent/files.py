@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from e2b_magic.embedded.agent.channel import ANSWER_LIMIT
 from e2b_magic.embedded.agent.entries import METADATA_PREFIX, describe
 from e2b_magic.embedded.agent.failures import Failure, of_system
 from e2b_magic.embedded.agent.users import resolve
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # How many entries are looked at, or removed, in one slice of long work: about a millisecond.
 SLICE = 200
 COPY_BYTES = 8 * 1024 * 1024
+# Of a file in /proc the daemon gets a copy, up to this.
+PROC_BYTES = 4 * 1024 * 1024
+# About what an entry takes in an answer beside its path, which is told twice.
+ENTRY_BYTES = 250
 # O_NONBLOCK: a FIFO must not hold the agent; O_NOCTTY: a terminal must not become its own.
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -48,7 +53,35 @@ def open_read(path: str, user: str) -> tuple[int, dict[str, Any]]:
         descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
     except OSError as error:
         raise of_system(error, path) from None
-    return _checked(descriptor, path)
+    descriptor, entry = _checked(descriptor, path)
+    return (_copy_of(descriptor, path) if _is_of_proc(descriptor) else descriptor), entry
+
+
+def _is_of_proc(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_dev == os.stat("/proc").st_dev  # noqa: PTH116 - no pathlib
+
+
+def _copy_of(descriptor: int, path: str) -> int:
+    """Gives, in the place of a file of /proc, a file in memory with what the sandbox itself may read there.
+
+    The kernel answers such files by who reads them; the daemon must not be the one, and would refuse.
+
+    Raises:
+        Failure: It cannot be read, or has more than `PROC_BYTES`.
+    """
+    try:
+        content = b""
+        while len(content) <= PROC_BYTES and (data := os.read(descriptor, 65536)):
+            content += data
+    except OSError as error:
+        raise of_system(error, path) from None
+    finally:
+        os.close(descriptor)
+    if len(content) > PROC_BYTES:
+        raise Failure("invalid_argument", f"'{path}' is not a file on disk, and too long to be read as one")
+    copied = os.memfd_create("proc", os.MFD_CLOEXEC)
+    os.pwrite(copied, content, 0)
+    return copied
 
 
 def open_write(path: str, user: str, metadata: Mapping[str, str] | None) -> tuple[int, dict[str, Any]]:
@@ -70,6 +103,9 @@ def open_write(path: str, user: str, metadata: Mapping[str, str] | None) -> tupl
     except OSError as error:
         raise of_system(error, path) from None
     _check(descriptor, path)
+    if _is_of_proc(descriptor):
+        os.close(descriptor)
+        raise Failure("permission_denied", f"'{path}' is not a file on disk: write it with a command")
     try:
         os.ftruncate(descriptor, 0)
         _replace_metadata(descriptor, metadata or {})
@@ -165,6 +201,7 @@ def list_directory(path: str, user: str, depth: int) -> Iterator[list[dict[str, 
     if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - no pathlib
         raise Failure("invalid_argument", f"path is not a directory: {path}")
     found: list[dict[str, Any]] = []
+    told = 0
     levels = [_names(path, path)]
     while levels:
         if not levels[-1]:
@@ -176,6 +213,11 @@ def list_directory(path: str, user: str, depth: int) -> Iterator[list[dict[str, 
             found.append(describe(child, status))
         except OSError:
             continue  # gone since its directory was read
+        told += 2 * len(child) + ENTRY_BYTES
+        if told > ANSWER_LIMIT:
+            raise Failure(
+                "exhausted", f"'{path}' holds too much to be listed at once: list it with a command, such as ls"
+            )
         if stat.S_ISDIR(status.st_mode) and len(levels) < max(depth, 1):
             levels.append(_names(child, path))
         if len(found) % SLICE == 0:
@@ -254,22 +296,29 @@ def copy(origin: str, target: str) -> Iterator[None]:
     Raises:
         Failure: Whatever the system says.
     """
-    try:
-        mode = os.lstat(origin).st_mode
-        if stat.S_ISDIR(mode):
-            os.mkdir(target, 0o700)  # noqa: PTH102 - no pathlib
-            for name in os.listdir(origin):  # noqa: PTH208 - no pathlib
-                yield from copy(f"{origin}/{name}", f"{target}/{name}")
-            os.chmod(target, stat.S_IMODE(mode))  # noqa: PTH101 - no pathlib
-        elif stat.S_ISLNK(mode):
-            os.symlink(os.readlink(origin), target)  # noqa: PTH115, PTH211 - no pathlib
-        elif stat.S_ISREG(mode):
-            yield from _copy_file(origin, target, stat.S_IMODE(mode))
-        else:
-            raise Failure("invalid_argument", f"'{origin}' is neither a file, a directory nor a link")
-    except OSError as error:
-        raise of_system(error, target) from None
-    yield
+    modes: list[tuple[str, int]] = []
+    pending = [(origin, target)]
+    # Not by recursion: a tree may be deeper than Python's stack.
+    while pending:
+        source, sink = pending.pop()
+        try:
+            mode = os.lstat(source).st_mode
+            if stat.S_ISDIR(mode):
+                os.mkdir(sink, 0o700)  # noqa: PTH102 - no pathlib
+                modes.append((sink, stat.S_IMODE(mode)))
+                pending += [(f"{source}/{name}", f"{sink}/{name}") for name in os.listdir(source)]  # noqa: PTH208
+            elif stat.S_ISLNK(mode):
+                os.symlink(os.readlink(source), sink)  # noqa: PTH115, PTH211 - no pathlib
+            elif stat.S_ISREG(mode):
+                yield from _copy_file(source, sink, stat.S_IMODE(mode))
+            else:
+                raise Failure("invalid_argument", f"'{source}' is neither a file, a directory nor a link")
+        except OSError as error:
+            raise of_system(error, sink) from None
+        yield
+    # Last, the deepest first: a directory that its owner may not write to could not be filled.
+    for directory, mode in reversed(modes):
+        os.chmod(directory, mode)  # noqa: PTH101 - no pathlib
 
 
 def _copy_file(origin: str, target: str, mode: int) -> Iterator[None]:

@@ -8,7 +8,7 @@ from select import EPOLLIN
 
 from e2b_magic.embedded.agent import confinement, files, ports
 from e2b_magic.embedded.agent.channel import Channel
-from e2b_magic.embedded.agent.failures import Failure
+from e2b_magic.embedded.agent.failures import Failure, as_failure
 from e2b_magic.embedded.agent.loop import Loop
 from e2b_magic.embedded.agent.processes import Processes
 
@@ -59,8 +59,8 @@ class Agent:
         request, descriptors = received
         try:
             self._table[request["do"]](request, descriptors)
-        except Failure as failure:
-            self._fail(request, failure)
+        except Exception as error:  # noqa: BLE001 - the agent is pid 1: what ends it ends the sandbox
+            self._fail(request, as_failure(error))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -88,8 +88,8 @@ class Agent:
             for step in work:
                 result = step
                 yield
-        except Failure as failure:
-            self._fail(request, failure)
+        except Exception as error:  # noqa: BLE001 - see `_answer`
+            self._fail(request, as_failure(error))
         else:
             self._succeed(request, result)
 

@@ -16,7 +16,8 @@ class Limits:
         open_files: Descriptors of one process. Kept by the kernel, inside.
         file_bytes: Bytes of one file. Kept by the kernel, inside, for what is written there.
         memory_bytes: Bytes of private writable memory of one process. Kept by the kernel, inside. It bounds neither
-            the sum of all processes nor memory that they share; when the host runs out, sandboxes are killed first.
+            the sum of all processes nor memory that they share; when the host runs out, the
+            kernel looks at sandboxes first, unless what runs inside has asked to be spared.
         shared_memory_bytes: Bytes in `/dev/shm`. Kept by the kernel.
         disk_bytes: Bytes that the sandbox's files may take, as measured from outside now and then
             (`e2b_magic.embedded.quota`): it can be passed for a moment.

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import stat
+import sys
 from typing import Any
 
 from e2b_magic.embedded.sandbox.channel import Violation
 
+# File systems that are the kernel's own doors (linux/magic.h): it looks at who reads and writes there, not at who
+# opened. That would be the daemon, with its rights and its namespaces: by way of /proc/sys a sandbox could change the
+# host. Of these a sandbox has /proc alone, since it can mount nothing; the others stand here in case that ever changes.
+_DOORS = {
+    0x9FA0: "proc",
+    0x62656572: "sysfs",
+    0x27E0EB: "cgroup",
+    0x63677270: "cgroup2",
+    0x64626720: "debugfs",
+    0x74726163: "tracefs",
+    0x73636673: "securityfs",
+    0xCAFE4A11: "bpf",
+    0x62656570: "configfs",
+    0x6E736673: "nsfs",
+    0x42494E4D: "binfmt_misc",
+}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _file_system(descriptor: int) -> int:
+    """Gives the magic number of the file system that a descriptor's file lies on (fstatfs(2), its first field)."""
+    answer = ctypes.create_string_buffer(256)
+    if _libc.fstatfs(descriptor, answer) != 0:
+        raise OSError(ctypes.get_errno(), "fstatfs")
+    return int.from_bytes(answer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+
 
 def check_file(descriptor: int | None) -> int:
-    """Gives the descriptor back if it is a regular file's: reading or writing one never waits for anybody.
+    """Gives the descriptor back if it is a plain file's: reading or writing one never waits for anybody.
+
+    Nor does it ask the kernel for anything in the daemon's name: files of `/proc` are refused.
 
     Raises:
         Violation: It is something else.
     """
     if descriptor is None or not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise Violation("what should be a regular file is none")
+    if (found := _file_system(descriptor)) in _DOORS:
+        raise Violation(f"what should be a file is one of {_DOORS[found]}")
     return descriptor
 
 
