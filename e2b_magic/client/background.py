@@ -98,8 +98,9 @@ class Job(Generic[T]):
             self._loop.call_soon_threadsafe(self._make_room)
 
     def _make_room(self) -> None:
-        for _ in range(_BATCH if self._room is not None else 0):
-            self._room.release()  # type: ignore[union-attr]
+        if self._room is not None:
+            for _ in range(_BATCH):
+                self._room.release()
 
     def cancel(self) -> None:
         """Asks the job to end; it may take its time to clean up."""
