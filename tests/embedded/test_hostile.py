@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import marshal
-from collections.abc import Awaitable, Callable
+import os
+import resource
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,62 @@ async def test_a_false_descriptor_ends_the_sandbox(lie: str, start: Start, lying
     asked = sandbox.connect(80) if "socket" in lie else sandbox.open_read("/x", "user")
     await _dropped(sandbox, asked)
     assert _open_descriptors() < before
+
+
+@contextlib.contextmanager
+def _descriptors_left(count: int) -> Iterator[None]:
+    """Lets the process open so many more descriptors, and takes every number below them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    taken = [lowest]
+    try:
+        highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2, hard))
+        with contextlib.suppress(OSError):  # until there is none left
+            while True:
+                taken.append(os.dup(lowest))
+        for _ in range(count):
+            os.close(taken.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+async def test_a_lack_of_descriptors_is_no_lie(start: Start, run: Any) -> None:
+    """When the daemon has no descriptor left, a file cannot be opened just then, and its sandbox lives on."""
+    sandbox = await start(Limits(disk_bytes=None))
+    await run(sandbox, "echo 1 > file")
+    with _descriptors_left(0), pytest.raises(AgentError, match="too many files open") as raised:
+        await sandbox.open_read("file", "user")
+    assert raised.value.code == "exhausted"
+    descriptor, entry = await sandbox.open_read("file", "user")
+    os.close(descriptor)
+    assert entry.size == 2
+
+
+async def test_the_last_descriptor_is_not_taken_for_a_lie(start: Start, run: Any) -> None:
+    """A connection that comes with the daemon's last descriptor cannot be looked at: it is closed, no more."""
+    sandbox = await start(Limits(disk_bytes=None))
+    server = "import socket; s = socket.create_server(('127.0.0.1', 8000)); print('up', flush=True); s.accept()"
+    process = await sandbox.spawn(argv=["python3", "-c", server], envs={}, cwd=None, user="user", stdin=False)
+    os.set_blocking(process.stdout, True)
+    assert await asyncio.to_thread(os.read, process.stdout, 16) == b"up\n"
+    with _descriptors_left(1), pytest.raises(AgentError, match="too many files open"):
+        await sandbox.connect(8000)
+    process.close()
+    assert (await run(sandbox, "echo alive")).out == "alive\n"
+
+
+async def test_descriptors_unasked_are_a_lie_even_then(start: Start, lying: Callable[[str], None]) -> None:
+    """Without a descriptor left, one that no question allows still ends the sandbox that sends it."""
+    lying("say({'id': 1, 'result': None}, [0])")
+    sandbox = await start(Limits(disk_bytes=None))
+    asked = asyncio.ensure_future(sandbox.remove("/x", "user"))
+    with _descriptors_left(0):
+        await asyncio.wait({asked}, timeout=10)
+    assert "descriptors" in await _dropped(sandbox, asked)
 
 
 async def test_an_agent_that_reads_nothing_is_not_waited_for(start: Start, lying: Callable[[str], None]) -> None:

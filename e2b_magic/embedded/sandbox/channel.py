@@ -2,6 +2,7 @@
 
 An answer must be of bounded length, well-formed, to a question that was asked, and carry exactly the descriptors that
 the question allows. Anything else is a `Violation`, upon which the sandbox is dropped; the daemon lives on.
+A descriptor that the kernel could not give the daemon is no fault of the sandbox's: that one question is refused.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import json
 import marshal
 import os
@@ -41,6 +43,14 @@ class Refused(Exception):  # noqa: N818 - an answer
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
+
+
+class _Lost:
+    """Stands for a descriptor that was sent, and for which the daemon had no number left."""
+
+
+_LOST = _Lost()
+_Sent = int | _Lost | None
 
 
 @dataclass(slots=True)
@@ -165,19 +175,22 @@ class Channel:
             self._break(f"the agent's channel failed: {error.strerror}")
             return False
         descriptors = _received(ancillary)
-        if len(descriptors) > 1 or flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+        # The kernel hands descriptors over one by one, and there is room for the first: cut off before that one, the
+        # process has as many open as it may have. To ask the kernel afterwards would be a race with what closes some.
+        lost = bool(flags & socket.MSG_CTRUNC) and not descriptors
+        if len(descriptors) > 1 or flags & socket.MSG_TRUNC or (flags & socket.MSG_CTRUNC and not lost):
             _close_all(descriptors)
             raise Violation("more was sent at once than any answer holds")
         if not data:
             _close_all(descriptors)
             self._break("the sandbox's first process ended")
             return False
-        self._take(data, descriptors[0] if descriptors else None)
+        self._take(data, _LOST if lost else descriptors[0] if descriptors else None)
         return True
 
-    def _take(self, data: bytes, descriptor: int | None) -> None:
+    def _take(self, data: bytes, descriptor: _Sent) -> None:
         with contextlib.ExitStack() as unless_handed_on:
-            if descriptor is not None:
+            if isinstance(descriptor, int):
                 unless_handed_on.callback(os.close, descriptor)
             self._parts.append(data[1:])
             self._length += len(data)
@@ -192,7 +205,7 @@ class Channel:
             if self._deliver(message, descriptor):
                 unless_handed_on.pop_all()
 
-    def _deliver(self, message: dict[str, Any], descriptor: int | None) -> bool:
+    def _deliver(self, message: dict[str, Any], descriptor: _Sent) -> bool:
         """Hands an answer to who asked; says whether the descriptor went with it."""
         number = message.get("id")
         if number is None:
@@ -212,7 +225,7 @@ class Channel:
             try:
                 if error is not None:
                     raise _refusal(error)
-                question.answer.set_result(question.accept(message.get("result"), descriptor))
+                question.answer.set_result(_accepted(question, message.get("result"), descriptor))
             except Refused as refused:
                 question.answer.set_exception(refused)
             else:
@@ -250,6 +263,21 @@ def _parsed(data: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise Violation("an answer is not an object")
     return message
+
+
+def _accepted(question: _Question, result: Any, descriptor: _Sent) -> Any:
+    if isinstance(descriptor, _Lost):
+        raise _exhausted()
+    try:
+        return question.accept(result, descriptor)
+    except OSError as error:  # to look at a descriptor takes another one at times
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise _exhausted() from error
+        raise Violation(f"a descriptor cannot be looked at: {error.strerror}") from error
+
+
+def _exhausted() -> Refused:
+    return Refused("exhausted", "the embedded server has too many files open: try again when it has less to do")
 
 
 def _refusal(error: Any) -> Refused:
