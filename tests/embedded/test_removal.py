@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from e2b_magic.embedded.containment import identity
 from e2b_magic.embedded.containment.removal import reclaim, remove_state
+from e2b_magic.exceptions import EmbeddedServerError
 
 
 def _nest(top: Path, depth: int) -> None:
@@ -72,13 +77,78 @@ def test_what_is_not_there_needs_no_removal(tmp_path: Path) -> None:
     remove_state(tmp_path / "never")
 
 
+def _name(number: int) -> str:
+    return f"i{number:020x}"
+
+
 def test_only_what_nobody_holds_is_reclaimed(tmp_path: Path) -> None:
-    """A directory whose lock is held belongs to a living sandbox and stays."""
-    held, left = tmp_path / "held", tmp_path / "left"
-    held.mkdir()
-    left.mkdir()
+    """A directory whose lock is held belongs to a living sandbox and stays; a preflight's is no exception."""
+    held, left, trial = tmp_path / _name(1), tmp_path / _name(2), tmp_path / "preflight-ab_12345"
+    for path in (held, left, trial):
+        path.mkdir()
     descriptor = os.open(held, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    assert reclaim(tmp_path) == ["left"]
-    assert [path.name for path in tmp_path.iterdir()] == ["held"]
+    assert reclaim(tmp_path) == [left.name, trial.name]
+    assert [path.name for path in tmp_path.iterdir()] == [held.name]
     os.close(descriptor)
+
+
+def test_what_is_no_sandboxs_is_not_reclaimed(tmp_path: Path) -> None:
+    """Files, links and directories of other names stay, with what is in them, and stop nothing."""
+    states, outside = tmp_path / "states", tmp_path / "outside"
+    (outside / "kept").mkdir(parents=True)
+    (states / "thesis" / "chapter").mkdir(parents=True)
+    (states / _name(1)).write_text("a file")
+    (states / _name(2)).symlink_to(outside)
+    (states / _name(3)).mkdir()
+    assert reclaim(states) == [_name(3)]
+    assert {path.name for path in states.iterdir()} == {"thesis", _name(1), _name(2)}
+    assert (states / "thesis" / "chapter").is_dir()
+    assert (outside / "kept").is_dir()
+
+
+def test_a_link_to_another_place_is_no_place_to_reclaim(tmp_path: Path) -> None:
+    """Where the sandboxes' directory is a link nothing is removed, whatever it is called, and the error says so."""
+    outside = tmp_path / "outside" / _name(1)
+    outside.mkdir(parents=True)
+    (tmp_path / "states").symlink_to(outside.parent)
+    with pytest.raises(EmbeddedServerError, match="is a link"):
+        reclaim(tmp_path / "states")
+    assert outside.is_dir()
+
+
+_as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives sandboxes user ids of their own")
+
+
+def _reclaimed_from(uid: int, states: Path) -> int | None:
+    """Reclaims a directory of a user id's while a process runs by it; gives how the process ended, if it did."""
+    state = states / _name(1)
+    state.mkdir()
+    os.chown(state, uid, uid)
+    with subprocess.Popen(["sleep", "60"], user=uid, group=uid, extra_groups=[], cwd="/") as process:
+        try:
+            assert reclaim(states) == [state.name]
+            return process.poll()
+        finally:
+            process.kill()
+
+
+@_as_root
+def test_what_still_runs_by_a_sandboxs_user_id_is_ended(tmp_path: Path) -> None:
+    """A process that a killed server left in the middle of a start does not outlive its sandbox's directory."""
+    uid = identity.choose(tmp_path / "none")
+    assert uid is not None
+    assert _reclaimed_from(uid.uid, tmp_path) == -signal.SIGKILL
+
+
+@_as_root
+def test_an_accounts_processes_are_never_ended(tmp_path: Path) -> None:
+    """A directory that someone gave to an account does not cost that account its processes."""
+    assert _reclaimed_from(pwd.getpwnam("nobody").pw_uid, tmp_path) is None
+
+
+def test_the_user_ids_of_sandboxes_are_nobody_elses() -> None:
+    """Neither root's id, nor an account's, nor one beyond the ranges counts as a sandbox's."""
+    others = {0, os.geteuid(), 1000, 65534, *(account.pw_uid for account in pwd.getpwall())}
+    assert not any(map(identity.is_given, others))
+    assert identity.is_given(0x70000001)

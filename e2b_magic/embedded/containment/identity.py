@@ -55,6 +55,11 @@ def _has_account(uid: int) -> bool:
     return True
 
 
+def is_given(uid: int) -> bool:
+    """Whether a user id is one that sandboxes are given: never root's, and no account's."""
+    return any(uid in ids for ids in (_PREFERRED, _NARROW)) and not _has_account(uid)
+
+
 def choose(directory: Path) -> Identity | None:
     """Gives the identity for the sandbox whose state this directory holds; None where the daemon is not root's.
 

@@ -1,7 +1,8 @@
 """The directories that sandboxes keep their files in, and how they go away.
 
 A sandbox decides what lies in its directory: directories that nobody may enter, or that are nested deeper than any
-path or stack reaches. Nothing of it runs any more when its directory is removed.
+path or stack reaches. Nothing of it runs any more when its directory is removed: of a server that was killed, what
+still runs is ended first.
 """
 
 from __future__ import annotations
@@ -9,11 +10,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from e2b_magic.embedded.containment import leftover
+from e2b_magic.exceptions import EmbeddedServerError
+
+_log = logging.getLogger(__name__)
+# What a server makes there: a sandbox's id, and the preflight's trial. Nothing by another name is ever removed.
+_NAME = re.compile(r"i[0-9a-f]{20}|preflight-[a-z0-9_]{8}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,14 +44,18 @@ def remove_state(directory: Path) -> None:
     try:
         opened = _opened(directory)
         with opened as top:
-            names = (f"removed-{number}" for number in itertools.count())
-            # pathlib knows no directory by its descriptor.
-            while found := os.listdir(top):  # noqa: PTH208
-                for name in found:
-                    _remove(top, name, names)
+            _empty(top)
     except FileNotFoundError:
         return
     directory.rmdir()
+
+
+def _empty(top: int) -> None:
+    names = (f"removed-{number}" for number in itertools.count())
+    # pathlib knows no directory by its descriptor.
+    while found := os.listdir(top):
+        for name in found:
+            _remove(top, name, names)
 
 
 def _enter(above: int, name: str) -> bool:
@@ -69,16 +82,35 @@ def _remove(top: int, name: str, names: Iterator[str]) -> None:
 def reclaim(directory: Path) -> list[str]:
     """Removes what sandboxes of servers that are no more have left behind, and gives their names.
 
+    Whatever else lies there, a link above all, stays as it is; so does a directory that cannot be removed, which the
+    log tells of: neither is a reason to serve nobody.
+
     Args:
         directory: Where the sandboxes' directories lie; each is locked as long as its sandbox lives.
+
+    Raises:
+        EmbeddedServerError: It is a link or no directory, or another user's.
     """
-    reclaimed = []
-    for state in sorted(directory.iterdir()):
-        with _opened(state) as descriptor:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            remove_state(state)
-            reclaimed.append(state.name)
-    return reclaimed
+    try:
+        with _opened(directory) as states:
+            if os.fstat(states).st_uid != os.geteuid():
+                raise EmbeddedServerError(f"{directory} belongs to another user: move it away")
+            return [name for name in sorted(filter(_NAME.fullmatch, os.listdir(states))) if _reclaim(states, name)]  # noqa: PTH208
+    except NotADirectoryError as error:
+        raise EmbeddedServerError(f"{directory} is a link, or no directory: move it away") from error
+
+
+def _reclaim(states: int, name: str) -> bool:
+    """Whether a sandbox's directory was left behind, and now is gone."""
+    try:
+        with _opened(name, states) as state:
+            fcntl.flock(state, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.end(os.fstat(state).st_uid)
+            _empty(state)
+            os.rmdir(name, dir_fd=states)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        _log.warning("%s, which a sandbox may have left, stays: %s", name, error)
+        return False
+    return True
