@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -25,12 +27,14 @@ from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, wri
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.server.application import Application
 from e2b_magic.embedded.server.blocking import in_thread
-from e2b_magic.embedded.server.connections import ConnectionProtocol
+from e2b_magic.embedded.server.connections import ConnectionProtocol, IdleConnections
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import new_api_key
 
 # E2B's SDKs keep connections for 300 s, and a request that goes out on one that was just closed is not repeated.
 _KEEP_ALIVE = 330
+# Connections that may stand open without a request under way: far more than the SDKs of one user keep.
+_MOST_IDLE = 1024
 # Seconds that requests under way get to end once their sandboxes are gone.
 _FAREWELL = 2.0
 
@@ -42,13 +46,17 @@ class Server:
 
     uvicorn's own `Server` would handle signals its way and wake up ten times a second; its protocol is all that is
     needed.
+
+    Args:
+        application: What answers.
+        idle: The connections that idle, and their bounds.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: ASGIApp, idle: IdleConnections) -> None:
         self._state = ServerState()
+        self._idle = idle
         self._config = Config(
             application,
-            http=ConnectionProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -60,7 +68,7 @@ class Server:
         self._server: asyncio.Server | None = None
 
     def _protocol(self) -> ConnectionProtocol:
-        return ConnectionProtocol(config=self._config, server_state=self._state, app_state={})
+        return ConnectionProtocol(self._config, self._state, self._idle)
 
     async def start(self, listening: socket.socket) -> None:
         """Answers what comes to a socket."""
@@ -79,6 +87,17 @@ class Server:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+
+
+def _raise_descriptor_limit() -> int:
+    """Lets the server open as many descriptors as it may, and says how many.
+
+    The usual soft limit of 1,024 is for programs that call select(2); each sandbox takes about six, each of its
+    processes three, each connection one. What runs in a sandbox has a limit of its own.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def _listen() -> socket.socket:
@@ -133,6 +152,7 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
     Raises:
         ContainmentError: This machine cannot contain a sandbox.
     """
+    descriptors = _raise_descriptor_limit()
     states = directory / "sandboxes"
     await in_thread(_clear, states)
     launcher, report = await prepare(states)
@@ -140,7 +160,8 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
     sandboxes = Sandboxes(states, launcher, Limits())
     api_key = new_api_key()
     application = Application(sandboxes, api_key)
-    server = Server(application)
+    # A quarter, however low the limit: the rest is for sandboxes and for requests under way.
+    server = Server(application, IdleConnections(min(_MOST_IDLE, descriptors // 4)))
     listening = _listen()
     await server.start(listening)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
