@@ -59,12 +59,13 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        started = False
+        started = complete = False
 
         async def watched_send(message: Message) -> None:
-            nonlocal started
+            nonlocal started, complete
             started = True
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         self.activity.begin()
         try:
@@ -77,8 +78,10 @@ class Application:
         except Exception:  # noqa: BLE001 - whatever it is, the client must be told
             # uvicorn would answer in plain text, which E2B's clients stumble over.
             _log.exception("a request failed: %s %s", scope["method"], scope["path"])
-            failure = ProtocolError(500, "the embedded server failed: its log says why")
-            await _refuse(failure, scope, receive, send, started=started)
+            # A service may have told the client itself; then the connection serves the next request.
+            if not complete:
+                failure = ProtocolError(500, "the embedded server failed: its log says why")
+                await _refuse(failure, scope, receive, send, started=started)
         finally:
             self.activity.end()
 

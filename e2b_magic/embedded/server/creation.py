@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +60,10 @@ async def read_object(request: Request) -> dict[str, Any]:
             raise ProtocolError(413, f"the body is larger than {_LARGEST_BODY} bytes")
     try:
         value = json.loads(body or b"{}")
+        # Python takes half a surrogate pair, which no answer and no process could be given later.
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ProtocolError(400, "a text in the body holds half a surrogate pair, which is no character") from error
     except (ValueError, RecursionError) as error:
         raise ProtocolError(400, "the body must be JSON") from error
     if not isinstance(value, dict):
@@ -83,10 +87,12 @@ def timeout_in(body: Mapping[str, Any], *, least: int = 1) -> float:
         ProtocolError: It is no number, or out of range.
     """
     timeout = body.get("timeout", DEFAULT_TIMEOUT)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not math.isfinite(timeout):
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise ProtocolError(400, "timeout must be a number of seconds")
+    # NaN is in no range, and an integer may be too long for a float, or for a line.
     if not least <= timeout <= LONGEST_TIMEOUT:
-        raise ProtocolError(400, f"timeout must be from {least} to {LONGEST_TIMEOUT} seconds, not {timeout}")
+        given = reprlib.repr(timeout)
+        raise ProtocolError(400, f"timeout must be from {least} to {LONGEST_TIMEOUT} seconds, not {given}")
     return timeout
 
 
@@ -105,6 +111,10 @@ def _network_in(body: Mapping[str, Any], *, secure: bool) -> dict[str, Any] | No
         raise ProtocolError(400, "network must be an object")
     if network.get("allowPublicTraffic") is False and not secure:
         raise ProtocolError(400, "private traffic needs a secure sandbox: set secure to true")
+    try:
+        json.dumps(network, allow_nan=False)
+    except ValueError as error:  # it could be shown to nobody
+        raise ProtocolError(400, "network holds NaN or an infinity, which JSON has not") from error
     return network
 
 

@@ -20,11 +20,14 @@ from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.callers import DEFAULT_USER
 from e2b_magic.embedded.server.connections import transport_of
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, as_file_errors
+from e2b_magic.embedded.server.text import readable
 from e2b_magic.embedded.server.tokens import FileSignature, Operation, equal
 from e2b_magic.embedded.server.uploads import metadata_of, receive_files
 
 CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# Of the largest offset in a file. Python refuses to read numbers of more than 4,300 digits.
+_MOST_DIGITS = 19
 _HEADERS = {
     # A file's own type would let a hostile page run at the origin of the server itself.
     "content-type": "application/octet-stream",
@@ -78,11 +81,17 @@ def _wants_gzip(request: Request) -> bool:
 
 
 def _range_of(request: Request, size: int) -> range | None:
-    """Gives the bytes that a request is about, or None for all; several ranges at once are answered with all."""
+    """Gives the bytes that a request is about, or None for all; several ranges at once are answered with all.
+
+    Raises:
+        ProtocolError: There are none of them in the file, or its numbers are endless.
+    """
     match = _RANGE.fullmatch(request.headers.get("range", "").strip())
     if match is None or match.groups() == ("", ""):
         return None
     first, last = match.groups()
+    if max(len(first), len(last)) > _MOST_DIGITS:
+        raise ProtocolError(400, f"a range's numbers must have no more than {_MOST_DIGITS} digits")
     wanted = (
         range(max(size - int(last), 0), size) if not first else range(int(first), min(int(last or size), size - 1) + 1)
     )
@@ -120,7 +129,8 @@ class Files:
         metadata = metadata_of(request)
         entries = await receive_files(request, self._contained, user, metadata)
         shared = {"metadata": metadata} if metadata else {}
-        return JSONResponse([{"name": entry.name, "type": "file", "path": entry.path, **shared} for entry in entries])
+        told = [{"name": readable(entry.name), "type": "file", "path": readable(entry.path)} for entry in entries]
+        return JSONResponse([{**one, **shared} for one in told])
 
     async def _download(self, request: Request, send: Send) -> None:
         path = request.query_params.get("path")

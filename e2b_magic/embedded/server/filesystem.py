@@ -41,6 +41,7 @@ from protobuf.wkt import Timestamp
 from e2b_magic.embedded.sandbox.sandbox import Entry, Sandbox
 from e2b_magic.embedded.server.callers import user_of
 from e2b_magic.embedded.server.protocol_errors import as_connect_errors
+from e2b_magic.embedded.server.text import readable
 
 Context = RequestContext[Any, Any]
 
@@ -50,19 +51,19 @@ _TYPES = {"file": FileType.FILE, "directory": FileType.DIRECTORY}
 def entry_info(entry: Entry) -> EntryInfo:
     """Gives what E2B's clients are told of a file or directory."""
     info = EntryInfo(
-        name=entry.name,
+        name=readable(entry.name),
         type=_TYPES.get(entry.type, FileType.UNSPECIFIED),
-        path=entry.path,
+        path=readable(entry.path),
         size=entry.size,
         mode=entry.mode,
-        permissions=entry.permissions,
-        owner=entry.owner,
-        group=entry.group,
+        permissions=readable(entry.permissions),
+        owner=readable(entry.owner),
+        group=readable(entry.group),
         modified_time=Timestamp.from_datetime(datetime.fromtimestamp(entry.modified_time, UTC)),
-        metadata=dict(entry.metadata),
+        metadata={readable(name): readable(value) for name, value in entry.metadata.items()},
     )
     if entry.symlink_target is not None:
-        info.symlink_target = entry.symlink_target
+        info.symlink_target = readable(entry.symlink_target)
     return info
 
 

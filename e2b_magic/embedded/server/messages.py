@@ -28,7 +28,7 @@ def too_deep(data: bytes | bytearray) -> bool:
 
 
 class CheckedCodec:
-    """A codec whose reader tells a client of its mistake; connectrpc's own counts it as the server's.
+    """A codec whose failures are answers: of reading, that the client is mistaken; of writing, that the server is.
 
     Args:
         codec: What reads and writes.
@@ -42,8 +42,16 @@ class CheckedCodec:
         return self._codec.name()
 
     def encode(self, message: Any) -> bytes:
-        """Writes a message."""
-        return self._codec.encode(message)
+        """Writes a message.
+
+        Raises:
+            ConnectError: It holds what cannot be written; connectrpc would take anything else for a broken connection.
+        """
+        try:
+            return self._codec.encode(message)
+        except (ValueError, TypeError) as error:
+            text = f"the answer cannot be told: {type(error).__name__} in a {type(message).__name__}"
+            raise ConnectError(Code.INTERNAL, text) from error
 
     def decode(self, data: bytes | bytearray, message_class: type[Any]) -> Any:
         """Reads a message.

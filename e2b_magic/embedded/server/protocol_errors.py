@@ -15,6 +15,7 @@ from connectrpc.errors import ConnectError
 from starlette.responses import JSONResponse, Response
 
 from e2b_magic.embedded.sandbox.sandbox import AgentError
+from e2b_magic.embedded.server.text import readable
 
 _CONNECT_CODES = {
     "not_found": Code.NOT_FOUND,
@@ -59,7 +60,7 @@ class ProtocolError(Exception):
 
     def response(self) -> Response:
         """Gives the answer to send."""
-        body = {**self.fields, "code": self.status, "message": self.message}
+        body = {**self.fields, "code": self.status, "message": readable(self.message)}
         # Whatever is refused here stays refused; without the header the SDK would repeat a 502 or 503 on its own.
         headers = {"Should-Retry": "false"} if self.status in (429, 502, 503, 504) else None
         return JSONResponse(body, self.status, headers)
@@ -78,7 +79,7 @@ def port_not_open(sandbox_id: str, port: int) -> ProtocolError:
 
 def connect_error(error: AgentError) -> ConnectError:
     """Gives the Connect error for a failure inside a sandbox."""
-    return ConnectError(_CONNECT_CODES.get(error.code, Code.INTERNAL), error.message)
+    return ConnectError(_CONNECT_CODES.get(error.code, Code.INTERNAL), readable(error.message))
 
 
 @contextmanager

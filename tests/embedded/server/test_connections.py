@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from e2b import Sandbox
@@ -17,8 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded import runtime
 from e2b_magic.embedded.endpoint import Endpoint
+from e2b_magic.embedded.server import application
 from e2b_magic.embedded.server.connections import IdleConnections
 from e2b_magic.embedded.server.daemon import Server
+from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 HEADER_TIMEOUT = 0.3
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -113,6 +115,23 @@ async def test_a_request_under_way_makes_no_room(connect: Callable[[], Any]) -> 
     for _ in range(10):
         await connect()
     assert await asking == b"here"
+
+
+async def _fail_afterwards(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("here")(scope, receive, send)
+    raise ValueError("after the answer")
+
+
+async def test_a_failure_after_the_answer_breaks_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails once the whole answer is out costs the connection's next request nothing."""
+    monkeypatch.setattr(application, "Routing", lambda *_: _fail_afterwards)
+    server = Server(application.Application(cast(Sandboxes, None), "key"), IdleConnections(3))
+    listening = socket.create_server(("127.0.0.1", 0))
+    await server.start(listening)
+    stream = await asyncio.open_connection(*listening.getsockname())
+    assert [await _ask(stream), await _ask(stream)] == [b"here", b"here"]
+    stream[1].close()
+    await server.stop()
 
 
 @pytest.mark.sandbox

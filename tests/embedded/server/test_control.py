@@ -107,13 +107,19 @@ def test_only_this_machine_is_a_host(control: httpx.Client, host: str, status: i
         (b'{"templateID": "base", "timeout": -1}', 400, "timeout"),
         (b'{"templateID": "base", "timeout": 1e99}', 400, "timeout"),
         (b'{"templateID": "base", "timeout": NaN}', 400, "timeout"),
+        (b'{"templateID": "base", "timeout": 1' + b"0" * 400 + b"}", 400, "timeout"),
         (b'{"templateID": "base", "timeout": "5"}', 400, "timeout"),
         (b'{"templateID": "base", "timeout": true}', 400, "timeout"),
         (b'{"templateID": "base", "metadata": {"a": 1}}', 400, "metadata"),
         (b'{"templateID": "base", "envVars": ["a"]}', 400, "envVars"),
         (b'{"templateID": "base", "envVars": {"a=b": "c"}}', 400, "variable"),
         (b'{"templateID": "base", "envVars": {"a": "c\\u0000"}}', 400, "variable"),
+        (b'{"templateID": "base", "metadata": {"a": "\\ud800"}}', 400, "surrogate"),
+        (b'{"templateID": "base", "metadata": {"\\udfff": "a"}}', 400, "surrogate"),
+        (b'{"templateID": "base", "envVars": {"a": "\xed\xa0\x80"}}', 400, "surrogate"),
+        (b'{"templateID": "\\ud800"}', 400, "surrogate"),
         (b'{"templateID": "base", "network": 5}', 400, "network"),
+        (b'{"templateID": "base", "network": {"a": NaN}}', 400, "network"),
         (b'{"templateID": "base", "network": {"allowPublicTraffic": false}}', 400, "secure"),
         (b'{"templateID": "base", "autoPause": true}', 501, "pause"),
         (b'{"templateID": "base", "volumeMounts": [{}]}', 501, "volumes"),
@@ -197,7 +203,18 @@ def test_the_list_comes_in_pages(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["state=odd", "order=up", "limit=0", "limit=101", "limit=x", "nextToken=x", "startedAfter=x"]
+    "query",
+    [
+        "state=odd",
+        "order=up",
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "limit=" + "9" * 5000,
+        "nextToken=x",
+        "startedAfter=x",
+        "startedAfter=0001-01-01T00:00:00",
+    ],
 )
 def test_a_wrong_query_is_refused(control: httpx.Client, query: str) -> None:
     """Each parameter of the list is checked, and the answer names it."""

@@ -119,6 +119,14 @@ def test_a_range_outside_is_refused(envd: httpx.Client, wanted: str) -> None:
     assert envd.get("/files?path=digits", headers={"range": wanted}).status_code == 416
 
 
+@pytest.mark.parametrize("wanted", ["bytes=0-" + "9" * 5000, "bytes=" + "9" * 5000 + "-", "bytes=-" + "9" * 5000])
+def test_a_range_of_endless_numbers_is_no_range(envd: httpx.Client, wanted: str) -> None:
+    """Numbers too long for any file are answered with 400."""
+    envd.post("/files?path=digits", content=b"0123456789", headers={"content-type": "application/octet-stream"})
+    answer = envd.get("/files?path=digits", headers={"range": wanted})
+    assert (answer.status_code, "digits" in answer.json()["message"]) == (400, True)
+
+
 @pytest.mark.parametrize(("accepted", "coding"), [("gzip", "gzip"), ("gzip, deflate", None), ("identity", None)])
 def test_only_who_asks_for_gzip_gets_it(envd: httpx.Client, accepted: str, coding: str | None) -> None:
     """A download is compressed for a client that names gzip alone, and as it is for all others."""

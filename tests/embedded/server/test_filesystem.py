@@ -7,8 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
 from e2b import AsyncSandbox, FileType, InvalidArgumentException, Sandbox, SandboxException
+from e2b.envd.filesystem.filesystem_pb import EntryInfo
 from e2b.exceptions import AuthenticationException, FileNotFoundException, NotFoundException
+
+from e2b_magic.embedded.server.messages import CODECS, CheckedCodec
 
 pytestmark = pytest.mark.sandbox
 
@@ -120,3 +125,34 @@ async def test_the_async_client_sees_the_same(options: dict[str, Any]) -> None:
     await sandbox.files.remove("async")
     assert not await sandbox.files.exists("async")
     await sandbox.kill()
+
+
+def test_a_name_that_is_no_text_is_told(sandbox: Sandbox) -> None:
+    """Bytes that are not UTF-8 are told as U+FFFD in names and paths, and cost no other file its place."""
+    make = "import os; os.makedirs(b'odd/\\xff'); open(b'odd/\\xff/a', 'w'); open('odd/b', 'w')"
+    sandbox.commands.run(f'python3 -c "{make}"')
+    told = {entry.path: entry.name for entry in sandbox.files.list("odd", depth=2)}
+    assert told == {
+        "/home/user/odd/b": "b",
+        "/home/user/odd/\ufffd": "\ufffd",
+        "/home/user/odd/\ufffd/a": "a",
+    }
+
+
+def test_a_target_that_is_no_text_is_told(sandbox: Sandbox, envd: httpx.Client) -> None:
+    """What is done through a link whose target's name is no UTF-8 is answered, with U+FFFD where the bytes are."""
+    make = "import os; os.mkdir(b'target-\\xff'); os.symlink(b'target-\\xff', 'to-target')"
+    sandbox.commands.run(f'python3 -c "{make}"')
+    assert sandbox.files.get_info("to-target").symlink_target == "/home/user/target-\ufffd"
+    answer = envd.post("/files?path=to-target/file", content=b"x", headers={"content-type": "application/octet-stream"})
+    assert answer.status_code == 200
+    assert sandbox.files.read("to-target/file") == "x"
+    assert envd.get("/files?path=to-target/missing").status_code == 404
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_an_answer_that_cannot_be_written_is_an_error(codec: CheckedCodec) -> None:
+    """The client is told in Connect's words, in which nothing of the answer's own is repeated."""
+    with pytest.raises(ConnectError, match="UnicodeEncodeError in a EntryInfo") as raised:
+        codec.encode(EntryInfo(name="\udcff"))
+    assert raised.value.code == Code.INTERNAL
