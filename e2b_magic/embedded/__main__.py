@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from e2b_magic.exceptions import ContainmentError
+from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
 
 
 def _arguments() -> argparse.Namespace:
@@ -45,6 +45,8 @@ def _serve(arguments: argparse.Namespace) -> None:
         asyncio.run(serve(arguments.directory, arguments.idle_timeout, lambda: report(state="ready")))
     except ContainmentError as error:
         report(cause=error.cause, remedy=error.remedy)
+    except EmbeddedServerError as error:
+        report(error=str(error))
     except Exception as error:
         report(error=f"{type(error).__name__}: {error}")
         raise

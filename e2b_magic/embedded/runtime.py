@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import e2b_magic
-from e2b_magic.embedded.endpoint import Endpoint, read_endpoint
+from e2b_magic.embedded.endpoint import FILE, Endpoint, read_endpoint, require_private
 from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
 
 __all__ = ["DEFAULT_IDLE_TIMEOUT", "Endpoint", "Status", "ensure", "status", "stop"]
 
 DEFAULT_IDLE_TIMEOUT = 15 * 60.0
 LOG_FILE = "server.log"
+_LOCK_FILE = "start.lock"
 
 # Seconds: how long a start may take on a machine that swaps, and a server's answer about itself.
 _START_TIMEOUT = 60.0
@@ -62,7 +64,7 @@ def ensure(directory: Path, *, idle_timeout: float = DEFAULT_IDLE_TIMEOUT) -> En
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox.
-        EmbeddedServerError: It did not start, or does not answer.
+        EmbeddedServerError: It did not start, does not answer, or the directory is not ours alone.
     """
     if (endpoint := _usable(directory)) is not None:
         return endpoint
@@ -74,8 +76,10 @@ def ensure(directory: Path, *, idle_timeout: float = DEFAULT_IDLE_TIMEOUT) -> En
     from filelock import FileLock, Timeout
 
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_private(directory)
+    _require_files(directory)
     try:
-        with FileLock(directory / "start.lock", timeout=_START_TIMEOUT, mode=0o600):
+        with FileLock(directory / _LOCK_FILE, timeout=_START_TIMEOUT, mode=0o600):
             return _usable(directory) or _start(directory, idle_timeout)
     except Timeout as error:
         raise EmbeddedServerError(
@@ -84,7 +88,11 @@ def ensure(directory: Path, *, idle_timeout: float = DEFAULT_IDLE_TIMEOUT) -> En
 
 
 def status(directory: Path) -> Status | None:
-    """Gives what the running server says about itself, or None where none runs."""
+    """Gives what the running server says about itself, or None where none runs.
+
+    Raises:
+        EmbeddedServerError: It does not answer, or the directory is not ours alone.
+    """
     endpoint = read_endpoint(directory)
     return _ask(endpoint) if endpoint is not None and endpoint.alive else None
 
@@ -97,7 +105,7 @@ def stop(directory: Path, *, timeout: float = 15.0) -> bool:
         timeout: Seconds it may take to end.
 
     Raises:
-        EmbeddedServerError: It did not end in time.
+        EmbeddedServerError: It did not end in time, or the directory is not ours alone.
     """
     endpoint = read_endpoint(directory)
     if endpoint is None:
@@ -116,6 +124,20 @@ def stop(directory: Path, *, timeout: float = 15.0) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _require_files(directory: Path) -> None:
+    """Lets a directory be used in which nothing but a file stands where the server keeps one.
+
+    Nothing else is put there by the server, so it is for whoever did to say what becomes of it.
+
+    Raises:
+        EmbeddedServerError: It names what stands in the way.
+    """
+    for path in (directory / _LOCK_FILE, directory / LOG_FILE, directory / FILE):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise EmbeddedServerError(f"{path} is no file, as the embedded server needs it to be: move it away")
 
 
 def _usable(directory: Path) -> Endpoint | None:

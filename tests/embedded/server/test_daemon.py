@@ -92,6 +92,85 @@ def test_a_runtime_file_that_makes_no_sense_is_replaced(directory: Path, content
     assert read_endpoint(directory) == endpoint
 
 
+def _deep(path: Path) -> None:
+    path.write_text("[" * 10_000)
+
+
+def _huge(path: Path) -> None:
+    path.write_bytes(bytes(1_000_000))
+
+
+def _of_odd_values(path: Path) -> None:
+    path.write_text(json.dumps({"url": "http://127.0.0.1:1", "api_key": "x", "pid": "self/../self", "started": "x"}))
+
+
+@pytest.mark.parametrize("make", [_deep, _huge, _of_odd_values])
+def test_a_runtime_file_of_a_strange_kind_is_replaced(directory: Path, make: Callable[[Path], None]) -> None:
+    """JSON nested past the stack, a file past all size and values of wrong types are no runtime files either."""
+    directory.mkdir()
+    make(directory / "server.json")
+    assert read_endpoint(directory) is None
+    assert runtime.ensure(directory) == read_endpoint(directory)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("name", ["server.json", "server.log", "start.lock"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, _link])
+def test_what_stands_in_a_files_place_is_named(directory: Path, name: str, make: Callable[[Path], None]) -> None:
+    """A directory, a FIFO or a link to itself is named in one error at once; nothing waits for it or removes it."""
+    directory.mkdir()
+    make(directory / name)
+    with pytest.raises(EmbeddedServerError, match=rf"{name} is no file"):
+        runtime.ensure(directory)
+    assert os.path.lexists(directory / name)
+    assert runtime.status(directory) is None
+
+
+def test_a_link_in_the_sandboxes_place_loses_nothing(directory: Path, tmp_path: Path) -> None:
+    """Where `sandboxes` leads elsewhere no server starts, the error says why, and what lies there stays."""
+    directory.mkdir()
+    kept = tmp_path / "elsewhere" / ("i" + "0" * 20)
+    kept.mkdir(parents=True)
+    (directory / "sandboxes").symlink_to(kept.parent)
+    with pytest.raises(EmbeddedServerError, match=r"did not start: \S+/sandboxes is a link"):
+        runtime.ensure(directory)
+    assert kept.is_dir()
+
+
+def test_a_directory_that_others_may_write_is_refused(directory: Path) -> None:
+    """Where others could put a runtime file none is believed, and no server is started."""
+    directory.mkdir()
+    directory.chmod(0o777)
+    try:
+        for use in (runtime.ensure, runtime.status, runtime.stop):
+            with pytest.raises(EmbeddedServerError, match="writable by nobody else"):
+                use(directory)
+        assert list(directory.iterdir()) == []
+    finally:
+        directory.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_server_is_not_trusted(directory: Path) -> None:
+    """Neither another user's directory is believed, nor a file of theirs in ours, nor a process of theirs."""
+    with subprocess.Popen(["sleep", "60"], user=65534, group=65534, extra_groups=[], cwd="/") as process:
+        theirs = Endpoint("http://127.0.0.1:1", "e2b_00", process.pid, identity(process.pid) or "", "0")
+        directory.mkdir()
+        write_endpoint(directory, theirs)
+        assert read_endpoint(directory) == theirs
+        assert not theirs.alive
+        os.chown(directory / "server.json", 65534, 65534)
+        assert read_endpoint(directory) is None
+        os.chown(directory, 65534, 65534)
+        with pytest.raises(EmbeddedServerError, match="must belong to you"):
+            runtime.ensure(directory)
+        os.chown(directory, 0, 0)
+        process.kill()
+
+
 @pytest.mark.parametrize("pid", ["dead", "another's"])
 def test_a_runtime_file_of_no_living_server_is_replaced(directory: Path, pid: str) -> None:
     """A file that names a process that is gone, or one that merely has its id now, is not believed."""
