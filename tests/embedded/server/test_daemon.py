@@ -215,6 +215,10 @@ def test_told_to_end_it_leaves_nothing(directory: Path, options_for: OptionsFor)
     """`stop` ends the server, the processes in its sandboxes and their files."""
     endpoint = runtime.ensure(directory)
     Sandbox.create(**options_for(endpoint)).commands.run("sleep 98765", background=True, timeout=0).disconnect()
+    # The shell has been started, and is about to become the program.
+    patience = time.monotonic() + 5
+    while not _marked("98765") and time.monotonic() < patience:
+        time.sleep(0.05)
     assert _marked("98765")
     assert runtime.stop(directory)
     assert not endpoint.alive
