@@ -106,17 +106,15 @@ class Work:
 
         try:
             data = await self.call(request, listen)
-        except asyncio.CancelledError as error:
-            # As an error of ours, for those who wait for the command and did not themselves interrupt it: a client
-            # that is closed, or logs out, ends what runs.
-            record = ledger.fail(error)
-            self.recorder.end(record)
-            raise CommandInterruptedError(str(record.error), record) from None
         except BaseException as error:
             record = ledger.fail(error)
+            self.recorder.end(record)
+            if isinstance(error, asyncio.CancelledError):
+                # As an error of ours, for those who wait for the command and did not themselves interrupt it: a
+                # client that is closed, or logs out, ends what runs.
+                raise CommandInterruptedError(str(record.error), record) from None
             if isinstance(error, E2BMagicError):
                 error.result = record
-            self.recorder.end(record)
             raise
         record = ledger.succeed(data["exit_code"])
         self.recorder.end(record, self._key(request, options, ledger.revision) if record.ok else None)

@@ -6,10 +6,11 @@ import base64
 import shlex
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from e2b import AsyncSandbox, CommandExitException, EntryInfo, FileType
+from e2b.exceptions import FileNotFoundException
 
 from e2b_magic.exceptions import (
     FileError,
@@ -52,7 +53,7 @@ async def _leased(manager: SandboxManager, request: Request, emit: Emit) -> Asyn
 
 def _content(request: WriteFile) -> bytes:
     if request.encoding == "utf-8":
-        return request.content.encode("utf-8", "surrogateescape")
+        return request.content.encode()
     try:
         return base64.b64decode(request.content, validate=True)
     except ValueError:
@@ -69,9 +70,8 @@ async def write(manager: SandboxManager, request: WriteFile, emit: Emit) -> dict
     content = _content(request)
     async with _leased(manager, request, emit) as lease:
         files = lease.sandbox.files
-        if await files.exists(request.path, user=request.user):
-            info = await files.get_info(request.path, user=request.user)
-            if info.type is FileType.DIR:
+        with suppress(FileNotFoundException):  # then it is made
+            if (await files.get_info(request.path, user=request.user)).type is FileType.DIR:
                 raise RemotePathError(f"{request.path} is a directory: name a file in it to write")
         if request.append:
             await _append(lease.sandbox, request, content)

@@ -20,7 +20,7 @@ class Limits:
             kernel looks at sandboxes first, unless what runs inside has asked to be spared.
         shared_memory_bytes: Bytes in `/dev/shm`. Kept by the kernel.
         disk_bytes: Bytes that the sandbox's files may take, as measured from outside now and then
-            (`e2b_magic.embedded.quota`): it can be passed for a moment.
+            (`e2b_magic.embedded.sandbox.disk_quota`): it can be passed for a moment.
     """
 
     processes: int | None = 1024

@@ -159,11 +159,7 @@ class Control:
         limits = self._sandboxes.limits
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return {
-            "sandboxID": sandbox.id,
-            "templateID": sandbox.creation.template,
-            "alias": sandbox.creation.template,
-            "clientID": _CLIENT_ID,
-            "envdVersion": ENVD_VERSION,
+            **_identity(sandbox),
             "startedAt": _rfc3339(sandbox.started_at),
             "endAt": _rfc3339(sandbox.ends_at),
             "state": "running",
@@ -174,14 +170,21 @@ class Control:
         }
 
 
-def _answer(sandbox: LiveSandbox) -> dict[str, Any]:
-    """Gives what the creator of a sandbox is told, and who connects to it."""
+def _identity(sandbox: LiveSandbox) -> dict[str, Any]:
+    """Gives the fields that every answer about a sandbox begins with."""
     return {
         "sandboxID": sandbox.id,
         "templateID": sandbox.creation.template,
         "alias": sandbox.creation.template,
         "clientID": _CLIENT_ID,
         "envdVersion": ENVD_VERSION,
+    }
+
+
+def _answer(sandbox: LiveSandbox) -> dict[str, Any]:
+    """Gives what the creator of a sandbox is told, and who connects to it."""
+    return {
+        **_identity(sandbox),
         "envdAccessToken": sandbox.token,
         "trafficAccessToken": None if sandbox.public else sandbox.traffic_token,
         "domain": None,
