@@ -32,6 +32,7 @@ from e2b_magic.embedded.containment import bubblewrap, seccomp
 from e2b_magic.embedded.containment.interpreter import find_interpreter
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.own_files import OWN_FILES
+from e2b_magic.embedded.containment.removal import remove_state
 from e2b_magic.embedded.containment.sealed import sealed
 from e2b_magic.embedded.containment.state import StateDirectory
 
@@ -231,7 +232,8 @@ def main() -> int:
     finally:
         client.close()
         runtime.stop(directory / "e2b-magic" / "embedded")
-        shutil.rmtree(directory)
+        # Not rmtree: overlayfs leaves a directory that nobody may enter, not even its owner.
+        remove_state(directory)
     for line in lines:
         print(line)
     return int("--strict" in sys.argv and any(line.ratio > line.bound for line in lines))
