@@ -23,10 +23,10 @@ ALLOWED: dict[str, set[str]] = {
     "output": set(),
     "store": {"exceptions", "records"},
     "embedded": {"exceptions"},
-    "sandboxes": LEAVES | {"worker.protocol", "embedded.runtime", "embedded.endpoint"},
+    "sandboxes": LEAVES | {"worker.protocol", "worker.requests", "embedded.runtime", "embedded.endpoint"},
     "worker": LEAVES | {"sandboxes"},
-    "client": LEAVES | {"store", "worker.protocol", "worker.caller"},
-    "magics": LEAVES | {"client", "store", "worker.protocol"},
+    "client": LEAVES | {"store", "worker.protocol", "worker.requests", "worker.caller"},
+    "magics": LEAVES | {"client", "store", "worker.protocol", "worker.requests"},
     "cli": LEAVES | {"embedded"},
 }
 # Inside the embedded server, the same: what each room may import of the others.

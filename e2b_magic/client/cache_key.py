@@ -12,7 +12,7 @@ import json
 import time
 
 from e2b_magic.records import Project
-from e2b_magic.worker.protocol import ExecuteCommand
+from e2b_magic.worker.requests.commands import ExecuteCommand
 
 
 def cache_key(request: ExecuteCommand, project: Project | None, backend: str) -> str | None:

@@ -16,7 +16,9 @@ from e2b_magic.exceptions import CommandTimeoutError, E2BMagicError, StoreError
 from e2b_magic.output import OutputBuffer
 from e2b_magic.records import ExecutionResult, Project, Status, new_execution_id
 from e2b_magic.store import Store
-from e2b_magic.worker.protocol import Attached, Event, ExecuteCommand, Output, Request
+from e2b_magic.worker.protocol import Attached, Event, Output
+from e2b_magic.worker.requests.base import Request
+from e2b_magic.worker.requests.commands import ExecuteCommand
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from e2b_magic.client.client import Client
-from e2b_magic.worker.protocol import check_project_name
+from e2b_magic.worker.requests.base import check_project_name
 
 _lock = threading.Lock()
 _client: Client | None = None

@@ -22,20 +22,10 @@ from e2b_magic.exceptions import (
 )
 from e2b_magic.records import ExecutionResult, FileEntry
 from e2b_magic.worker.caller import Caller
-from e2b_magic.worker.protocol import (
-    Attached,
-    Emit,
-    Event,
-    ExecuteCommand,
-    ListFiles,
-    Progress,
-    ReadFile,
-    RemoveFile,
-    Request,
-    WriteFile,
-    check_project_name,
-    unwrap,
-)
+from e2b_magic.worker.protocol import Attached, Emit, Event, Progress, unwrap
+from e2b_magic.worker.requests.base import Request, check_project_name
+from e2b_magic.worker.requests.commands import ExecuteCommand
+from e2b_magic.worker.requests.files import ListFiles, ReadFile, RemoveFile, WriteFile
 
 
 class Work:
@@ -151,14 +141,14 @@ class Work:
             append=options.get("append", False),
             mode=options.get("mode"),
         )
-        return await self._change(request, emit)
+        return await self.change(request, emit)
 
     async def remove(self, path: str, recursive: bool, options: Where, emit: Emit) -> FileEntry:
         """Removes a file or directory and gives the entry that it was."""
         target = self.target(options)
-        return await self._change(RemoveFile(**target, path=path, user=options.get("user"), recursive=recursive), emit)
+        return await self.change(RemoveFile(**target, path=path, user=options.get("user"), recursive=recursive), emit)
 
-    async def _change(self, request: Request, emit: Emit) -> FileEntry:
+    async def change(self, request: Request, emit: Emit) -> FileEntry:
         """Does something to the sandbox's files; whether it succeeds or not, older cached results no longer hold."""
         try:
             return FileEntry.from_json(await self.call(request, emit))

@@ -94,7 +94,7 @@ class E2BMagics(Magics):
 
     @validate("project")
     def _check_project(self, proposal: dict[str, Any]) -> str:
-        from e2b_magic.worker.protocol import check_project_name
+        from e2b_magic.worker.requests.base import check_project_name
 
         try:
             return check_project_name(proposal["value"])

@@ -23,7 +23,9 @@ from e2b_magic.exceptions import (
 from e2b_magic.records import FileEntry
 from e2b_magic.sandboxes.manager import Lease, SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.worker.protocol import Emit, ListFiles, ReadFile, RemoveFile, Request, WriteFile
+from e2b_magic.worker.protocol import Emit
+from e2b_magic.worker.requests.base import Request
+from e2b_magic.worker.requests.files import ListFiles, ReadFile, RemoveFile, WriteFile
 
 
 def _entry(info: EntryInfo) -> FileEntry:

@@ -37,7 +37,8 @@ from e2b_magic.exceptions import (
 )
 from e2b_magic.sandboxes.connection import Connection, connect
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.worker.protocol import Attached, Emit, Progress, Request
+from e2b_magic.worker.protocol import Attached, Emit, Progress
+from e2b_magic.worker.requests.base import Request
 
 TIMEOUT = 3600
 """How long a sandbox lives after its last use, in seconds: the most that E2B's hobby plan allows."""

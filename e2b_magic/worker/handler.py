@@ -11,34 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
-from e2b_magic.records import SandboxState
-from e2b_magic.sandboxes import SandboxManager, commands, files
-from e2b_magic.worker.protocol import Emit, Envelope, Event, KillSandbox, Request, SandboxStatus, failure, success
+from e2b_magic.sandboxes import SandboxManager, commands, files, lifecycle
+from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
+from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.validation import parse_request
 
 _log = logging.getLogger(__name__)
 
 Work = Callable[[SandboxManager, Any, Emit], Awaitable[dict[str, Any]]]
-
-
-async def _status(manager: SandboxManager, request: SandboxStatus, emit: Emit) -> dict[str, Any]:
-    info = await manager.find(request)
-    connection = await manager.connection()
-    if info is None:
-        state = "gone" if request.sandbox_id else "none"
-        return SandboxState(project=request.project_id, backend=connection.backend, state=state).to_json()
-    return SandboxState(
-        project=request.project_id,
-        backend=connection.backend,
-        state=info.state.value,
-        sandbox_id=info.sandbox_id,
-        expires_at=info.end_at.timestamp(),
-        template=info.metadata.get("e2b-magic-template") or info.name or info.template_id,
-    ).to_json()
-
-
-async def _kill(manager: SandboxManager, request: KillSandbox, emit: Emit) -> dict[str, Any]:
-    return {"killed": await manager.kill(request)}
 
 
 async def _not_offered(manager: SandboxManager, request: Request, emit: Emit) -> dict[str, Any]:
@@ -51,8 +31,8 @@ WORK: dict[str, Work] = {
     "read_file": files.read,
     "list_files": files.list_directory,
     "remove_file": files.remove,
-    "sandbox_status": _status,
-    "kill_sandbox": _kill,
+    "sandbox_status": lifecycle.status,
+    "kill_sandbox": lifecycle.kill,
     "setup_project": _not_offered,
     "start_dev_server": _not_offered,
 }

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.worker.kinds import kinds_of
-from e2b_magic.worker.protocol import REQUESTS, Request
+from e2b_magic.worker.requests import REQUESTS, Request
 
 
 def parse_request(payload: object) -> Request:

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2b_magic.exceptions import InvalidRequestError
-from e2b_magic.worker.protocol import REQUESTS, ExecuteCommand, Request, WriteFile
+from e2b_magic.worker.requests import REQUESTS, Request
+from e2b_magic.worker.requests.commands import ExecuteCommand
+from e2b_magic.worker.requests.files import WriteFile
 from e2b_magic.worker.validation import parse_request
 
 RUN = {"type": "execute_command", "project_id": "web", "command": "ls"}

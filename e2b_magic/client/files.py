@@ -1,0 +1,109 @@
+"""The verbs on files in a project's sandbox."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from e2b_magic.client.background import OnEvent
+from e2b_magic.client.options import Where, WriteOptions
+from e2b_magic.client.verbs import Verbs
+from e2b_magic.exceptions import RemotePathError
+from e2b_magic.records import FileEntry
+
+READ_LIMIT = 64 * 1024 * 1024
+"""The largest file that `read_file` gives unless told otherwise, in bytes."""
+
+
+class FileVerbs(Verbs):
+    """Reading and writing files."""
+
+    def write_file(
+        self, path: str, content: str | bytes, *, on_event: OnEvent | None = None, **options: Unpack[WriteOptions]
+    ) -> FileEntry:
+        """Writes a file in the sandbox, making the directories above it, and gives its entry.
+
+        Args:
+            path: Absolute, or relative to the user's home; `~` is understood.
+            content: The file's new content; text is written as UTF-8.
+            on_event: Called with each piece of progress.
+            options: See `WriteOptions`.
+
+        Raises:
+            RemotePathError: A directory stands at the path.
+            NotEnoughSpaceError: The sandbox's disk is full.
+        """
+        here = self._here(options, WriteOptions)
+        return self._submit(lambda emit: self._work.write(path, content, here, emit), on_event).wait()
+
+    async def awrite_file(
+        self, path: str, content: str | bytes, *, on_event: OnEvent | None = None, **options: Unpack[WriteOptions]
+    ) -> FileEntry:
+        """Does what `write_file` does."""
+        here = self._here(options, WriteOptions)
+        return await self._submit(lambda emit: self._work.write(path, content, here, emit), on_event).wait_async()
+
+    def read_file(
+        self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> bytes:
+        """Gives the content of a file in the sandbox.
+
+        Args:
+            path: Absolute, or relative to the user's home; `~` is understood.
+            limit: The largest file to read, in bytes.
+            on_event: Called with each piece of progress.
+            options: See `Where`.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing at the path.
+            RemotePathError: A directory stands there.
+            FileTooLargeError: The file is larger than `limit`.
+        """
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.read(path, limit, here, emit), on_event).wait()
+
+    async def aread_file(
+        self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> bytes:
+        """Does what `read_file` does."""
+        here = self._here(options, Where)
+        return await self._submit(lambda emit: self._work.read(path, limit, here, emit), on_event).wait_async()
+
+    def read_text(
+        self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> str:
+        """Gives the text of a file in the sandbox; see `read_file`.
+
+        Raises:
+            RemotePathError: The file is not UTF-8 text.
+        """
+        content = self.read_file(path, limit=limit, on_event=on_event, **options)
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise RemotePathError(
+                f"{path} is not UTF-8 text (byte {error.start:,} of {len(content):,}): read it as bytes"
+            ) from None
+
+    def list_files(
+        self, path: str = "~", *, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> list[FileEntry]:
+        """Gives the entries of a directory in the sandbox, directories first.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing at the path.
+            RemotePathError: A file stands there.
+        """
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.list_directory(path, here, emit), on_event).wait()
+
+    def remove_file(
+        self, path: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Removes a file in the sandbox, or a directory with all in it, and gives the entry that it was.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing at the path.
+            RemotePathError: A directory stands there and `recursive` is not given.
+        """
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.remove(path, recursive, here, emit), on_event).wait()

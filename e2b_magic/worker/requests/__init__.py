@@ -1,0 +1,27 @@
+"""What a client may ask of a worker, one module a subject; `REQUESTS` finds a class by the `type` that travels.
+
+Every class derives from `base.Request` and refuses, when it is made, what cannot be meant.
+"""
+
+from __future__ import annotations
+
+from e2b_magic.worker.requests import commands, files, projects, sandboxes
+from e2b_magic.worker.requests.base import Request
+
+__all__ = ["REQUESTS", "Request"]
+
+REQUESTS: dict[str, type[Request]] = {
+    request.type: request
+    for request in (
+        commands.ExecuteCommand,
+        files.WriteFile,
+        files.ReadFile,
+        files.ListFiles,
+        files.RemoveFile,
+        sandboxes.SandboxStatus,
+        sandboxes.KillSandbox,
+        projects.SetupProject,
+        projects.StartDevServer,
+    )
+}
+"""The class of each request, by its type."""

@@ -1,0 +1,47 @@
+"""Requests to run something in a project's sandbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.worker.requests.base import Request, check_text
+
+LONGEST = 1_000_000
+"""The longest timeout of a command, in seconds: envd's header has ten digits for milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecuteCommand(Request):
+    """Run a command with `bash -l -c`.
+
+    Attributes:
+        command: The text, as the shell is to read it.
+        cwd: The working directory; the user's home when None.
+        envs: Environment variables; left out of every repr.
+        user: The user inside the sandbox; the template's when None.
+        timeout: Seconds after which the command is killed; None lets it run.
+    """
+
+    type: ClassVar[str] = "execute_command"
+    command: str
+    cwd: str | None = None
+    envs: dict[str, str] = field(default_factory=dict, repr=False)
+    user: str | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        if not self.command.strip():
+            raise InvalidRequestError("The command is empty: give the text to run, as in `ls -la`")
+        check_text("The command", self.command)
+        for name, value in self.envs.items():
+            if not name or "=" in name:
+                raise InvalidRequestError(f"{name!r} cannot name a variable")
+            check_text("A variable", name)
+            check_text(f"The value of {name}", value)
+        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
+            raise InvalidRequestError(
+                f"timeout must be a number of seconds above 0 and at most {LONGEST:,}, not {self.timeout!r}"
+            )

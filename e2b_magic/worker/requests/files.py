@@ -1,0 +1,80 @@
+"""Requests on files and directories in a project's sandbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.worker.requests.base import Request, check_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnPath(Request):
+    """What a request on one path carries.
+
+    Attributes:
+        path: Absolute, or relative to the user's home; `~` is understood.
+        user: Who reads or writes it inside the sandbox; the template's user when None.
+    """
+
+    path: str
+    user: str | None = None
+
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        if not self.path:
+            raise InvalidRequestError("The path is empty: name a file in the sandbox")
+        check_text("The path", self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteFile(OnPath):
+    """Write a file, making the directories above it.
+
+    Attributes:
+        content: The file's new content, in `encoding`.
+        encoding: `utf-8` for text, `base64` for any bytes.
+        append: Add to the file's end instead of replacing it.
+        mode: Permission bits to set, such as 0o755; left as they are when None.
+    """
+
+    type: ClassVar[str] = "write_file"
+    content: str = field(repr=False)
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    append: bool = False
+    mode: int | None = None
+
+    def __post_init__(self) -> None:
+        OnPath.__post_init__(self)
+        if self.encoding == "utf-8":
+            check_text("The content", self.content, nul=True)
+        if self.mode is not None and not 0 <= self.mode <= 0o7777:
+            raise InvalidRequestError(f"mode must lie between 0 and 0o7777, not {self.mode!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFile(OnPath):
+    """Read a file; the answer's `content` is base64.
+
+    Attributes:
+        limit: The largest file to read, in bytes.
+    """
+
+    type: ClassVar[str] = "read_file"
+    limit: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFiles(OnPath):
+    """List a directory; the answer's `entries` are mappings of `FileEntry`."""
+
+    type: ClassVar[str] = "list_files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFile(OnPath):
+    """Remove a file, or a directory with all in it when `recursive`."""
+
+    type: ClassVar[str] = "remove_file"
+    recursive: bool = False
