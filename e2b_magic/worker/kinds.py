@@ -10,6 +10,7 @@ from typing import Any, Literal
 from e2b_magic.exceptions import InvalidRequestError
 
 _KINDS: dict[str, dict[str, Any]] = {}
+_CHECKS: dict[type, list[tuple[str, frozenset[type], Any]]] = {}
 
 
 def kinds_of(request: Any) -> dict[str, Any]:
@@ -27,9 +28,24 @@ def check_kinds(request: Any) -> None:
     Raises:
         InvalidRequestError: One does; the message names it and what it must be.
     """
-    for name, kind in kinds_of(type(request)).items():
-        if not _fits(getattr(request, name), kind):
+    checks = _CHECKS.get(type(request))
+    if checks is None:
+        kinds = kinds_of(type(request)).items()
+        checks = _CHECKS[type(request)] = [(name, _plain(kind), kind) for name, kind in kinds]
+    for name, plain, kind in checks:
+        value = getattr(request, name)
+        # The first look answers for nearly every field: a request is checked twice on its way, and each counts.
+        if type(value) not in plain and not _fits(value, kind):
             raise InvalidRequestError(f"{request.type}: {name} must be {_kind_name(kind)}")
+
+
+def _plain(kind: Any) -> frozenset[type]:
+    """Gives the types whose every value is of a kind; none for one that asks for more than a type."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return frozenset().union(*map(_plain, typing.get_args(kind)))
+    if kind is float:
+        return frozenset({int, float})
+    return frozenset({kind}) if kind in (str, int, bool, type(None)) else frozenset()
 
 
 def _fits(value: object, kind: Any) -> bool:
