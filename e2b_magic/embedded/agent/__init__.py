@@ -11,6 +11,9 @@
     ├── files         stat, list, open, make, move, remove
     │   ├── entries       what is told of a file
     │   └── users         who there is, and where a path of theirs leads
+    ├── watching      what happens in directories
+    │   ├── watcher       one watch, and what its client does not know yet
+    │   └── inotify       the kernel's queue of events
     └── ports         dials a port of the sandbox's own loopback
 
 It runs by `python -I -S -E -B`, packed into one file of bytecode (`containment.bundle`), without a byte of

@@ -107,7 +107,11 @@ def open_write(path: str, user: str, metadata: Mapping[str, str] | None) -> tupl
         os.close(descriptor)
         raise Failure("permission_denied", f"'{path}' is not a file on disk: write it with a command")
     try:
-        os.ftruncate(descriptor, 0)
+        # E2B's server gives each file to its user, of which who watches is told; here it is the user's already.
+        os.fchown(descriptor, os.getuid(), os.getgid())
+        # Not where nothing is to be cut off: who watches would be told of a write that was none.
+        if os.fstat(descriptor).st_size:
+            os.ftruncate(descriptor, 0)
         _replace_metadata(descriptor, metadata or {})
         return descriptor, describe(path)
     except OSError as error:

@@ -11,6 +11,7 @@ from e2b_magic.embedded.agent.channel import Channel
 from e2b_magic.embedded.agent.failures import Failure, as_failure
 from e2b_magic.embedded.agent.loop import Loop
 from e2b_magic.embedded.agent.processes import Processes
+from e2b_magic.embedded.agent.watching import Watching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Agent:
         self._channel = channel
         self._processes = processes
         self._loop = loop
+        self._watching = Watching(loop)
         self._table: dict[str, Callable[[Request, list[int]], None]] = {
             "spawn": self._spawn,
             "signal": self._plain(lambda it: processes.signal(it["pid"], it["number"])),
@@ -48,6 +50,10 @@ class Agent:
             "open_read": self._open(lambda it: files.open_read(it["path"], it["user"])),
             "open_write": self._open(lambda it: files.open_write(it["path"], it["user"], it["metadata"])),
             "connect": self._connect,
+            "watch": self._long(self._watch),
+            "events": self._events,
+            "remove_watch": self._plain(lambda it: self._watching.remove(it["watch"])),
+            "forget_watch": lambda it, _: self._watching.forget(it["watch"]),
         }
         loop.watch(channel.fileno(), EPOLLIN, self._answer)
 
@@ -58,6 +64,8 @@ class Agent:
             os._exit(0)
         request, descriptors = received
         try:
+            # First: what is asked now may be about a directory that is not watched before its event is read.
+            self._watching.drain()
             self._table[request["do"]](request, descriptors)
         except Exception as error:  # noqa: BLE001 - the agent is pid 1: what ends it ends the sandbox
             self._fail(request, as_failure(error))
@@ -111,6 +119,24 @@ class Agent:
                 self._succeed(request, None, outcome)
 
         ports.connect(self._loop, request["port"], answer)
+
+    def _watch(self, request: Request) -> Iterator[None]:
+        return self._watching.create(
+            request["watch"],
+            request["path"],
+            request["user"],
+            recursive=request["recursive"],
+            include_entry=request["include_entry"],
+        )
+
+    def _events(self, request: Request, _: list[int]) -> None:
+        def answer(outcome: list[dict[str, Any]] | Failure) -> None:
+            if isinstance(outcome, Failure):
+                self._fail(request, outcome)
+            else:
+                self._succeed(request, outcome)
+
+        self._watching.next(request["watch"], answer, wait=request["wait"])
 
 
 def main(descriptor: int) -> None:

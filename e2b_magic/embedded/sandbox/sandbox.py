@@ -8,6 +8,7 @@ regular files and TCP sockets come out, each looked at before it is handed on.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ from e2b_magic.embedded.sandbox.entries import AgentError, Entry, expect_nothing
 from e2b_magic.embedded.sandbox.machine import Machine
 from e2b_magic.embedded.sandbox.outward import Connection, check_file, check_socket
 from e2b_magic.embedded.sandbox.spawned import ExitStatus, Process, Streams, parse_exit, parse_pid
+from e2b_magic.embedded.sandbox.watching import FileEvent, Watch
 
-__all__ = ["AgentError", "Entry", "ExitStatus", "Process", "Sandbox"]
+__all__ = ["AgentError", "Entry", "ExitStatus", "FileEvent", "Process", "Sandbox", "Watch"]
 
 
 class Sandbox:
@@ -37,6 +39,7 @@ class Sandbox:
         self.sandbox_id = sandbox_id
         self.directory = directory
         self._processes: dict[int, Process] = {}
+        self._watches = itertools.count(1)
         self._machine: Machine
         self._quota: DiskQuota
 
@@ -258,6 +261,22 @@ class Sandbox:
             AgentError: `not_found`.
         """
         return await self._machine.ask("set_metadata", _entry, path=path, user=user, metadata=dict(metadata))
+
+    async def watch(self, path: str, user: str, *, recursive: bool, include_entry: bool) -> Watch:
+        """Begins to watch a directory.
+
+        Args:
+            path: The directory.
+            user: Whose path it is.
+            recursive: Whether to watch what lies deeper too.
+            include_entry: Whether to tell of each file, where it is still there, what `stat` tells.
+
+        Raises:
+            AgentError: `not_found`; `invalid_argument` for a file; `exhausted` for more than a sandbox may watch.
+        """
+        watch = Watch(self._machine, next(self._watches))
+        await watch.begin(path, user, recursive=recursive, include_entry=include_entry)
+        return watch
 
     async def connect(self, port: int) -> Connection:
         """Dials a port of the sandbox's own loopback; the connection is the caller's to close.

@@ -1,18 +1,23 @@
-"""Who calls an envd service, and for how long: what E2B's clients put into a request's headers."""
+"""Who calls an envd service, for how long, and whether they are still there."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+from contextvars import ContextVar
 from typing import Any
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
+from starlette.types import Message, Receive
 
 DEFAULT_USER = "user"
 # Seconds between signs of life on a silent stream, where the client names no other (E2B's figure).
 DEFAULT_KEEPALIVE = 90.0
+# Of the request that the running task answers.
+_left: ContextVar[asyncio.Event] = ContextVar("client left")
 
 
 def user_of(context: RequestContext[Any, Any]) -> str:
@@ -46,3 +51,25 @@ def keepalive_of(context: RequestContext[Any, Any]) -> float:
 def timeout_of(context: RequestContext[Any, Any]) -> float | None:
     """Gives the seconds that are left of the call's `Connect-Timeout-Ms`; None for no limit."""
     return None if context.timeout_ms is None else context.timeout_ms / 1000
+
+
+def observed(receive: Receive) -> Receive:
+    """Gives a `receive` that notes when the client leaves, for `client_left`.
+
+    connectrpc looks for that only when the service has something to say, which of a silent stream may be never.
+    """
+    left = asyncio.Event()
+    _left.set(left)
+
+    async def receive_and_note() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            left.set()
+        return message
+
+    return receive_and_note
+
+
+def client_left() -> asyncio.Event:
+    """Gives what is set when the client of the request that is being answered has left."""
+    return _left.get()

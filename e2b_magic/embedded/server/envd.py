@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
+from e2b_magic.embedded.server.callers import observed
 from e2b_magic.embedded.server.files import Files
 from e2b_magic.embedded.server.filesystem import FilesystemService
 from e2b_magic.embedded.server.messages import CODECS
@@ -66,4 +67,4 @@ class Envd:
             service = self._services.get(path.split("/")[1])
             if service is None:
                 raise ProtocolError(404, f"the sandbox's server has no {path}")
-            await service(scope, receive, send)
+            await service(scope, observed(receive), send)

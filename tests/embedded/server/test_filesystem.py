@@ -9,7 +9,7 @@ import httpx
 import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
-from e2b import AsyncSandbox, FileType, InvalidArgumentException, Sandbox, SandboxException
+from e2b import AsyncSandbox, FileType, InvalidArgumentException, Sandbox
 from e2b.envd.filesystem.filesystem_pb import EntryInfo
 from e2b.exceptions import AuthenticationException, FileNotFoundException, NotFoundException
 
@@ -88,12 +88,6 @@ def test_a_header_that_names_nobody_is_refused(envd: httpx.Client) -> None:
     for header in ("Bearer abc", "Basic !!!", "Basic", "Basic Og=="):
         answer = envd.post("/filesystem.Filesystem/Stat", json={"path": "/"}, headers={"Authorization": header})
         assert answer.json()["code"] == "unauthenticated"
-
-
-def test_watching_says_that_it_is_not_there(sandbox: Sandbox) -> None:
-    """Directories cannot be watched yet, and whoever tries is told so at once."""
-    with pytest.raises(SandboxException, match="cannot watch directories yet"):
-        sandbox.files.watch_dir("/home/user")
 
 
 @pytest.mark.parametrize(
