@@ -104,6 +104,8 @@ class Agent:
     def _open(self, do: Callable[[Request], tuple[int, Any]]) -> Callable[[Request, list[int]], None]:
         def answer(request: Request, _: list[int]) -> None:
             descriptor, entry = do(request)
+            # Directories may have been made for it; what the daemon writes is to be seen in them.
+            self._watching.drain()
             try:
                 self._succeed(request, entry, descriptor)
             finally:
