@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from e2b_magic.client import Client, shared_client
+    from e2b_magic.client.executor import Executor
     from e2b_magic.config import Configuration
     from e2b_magic.exceptions import E2BMagicError
     from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxState, Status
@@ -24,6 +25,7 @@ __all__ = [
     "Configuration",
     "E2BMagicError",
     "ExecutionResult",
+    "Executor",
     "FileEntry",
     "Project",
     "SandboxState",
@@ -38,6 +40,7 @@ _HOMES = {
     "Configuration": "config",
     "E2BMagicError": "exceptions",
     "ExecutionResult": "records",
+    "Executor": "client.executor",
     "FileEntry": "records",
     "Project": "records",
     "SandboxState": "records",

@@ -15,18 +15,21 @@ import e2b_magic
 PACKAGE = Path(e2b_magic.__file__).parent
 
 # Each part of the package, and the parts that it may import. What is missing from a set is forbidden.
-LEAVES = {"exceptions", "records", "config", "output"}
+LEAVES = {"exceptions", "records", "config", "output", "quantities", "terminal"}
 ALLOWED: dict[str, set[str]] = {
     "exceptions": {"records"},
     "records": set(),
     "config": {"exceptions"},
     "output": set(),
+    "quantities": set(),
+    "terminal": set(),
     "store": {"exceptions", "records"},
     "embedded": {"exceptions"},
     "sandboxes": LEAVES | {"worker.protocol", "worker.requests", "embedded.runtime", "embedded.endpoint"},
     "worker": LEAVES | {"sandboxes"},
     "client": LEAVES | {"store", "worker.protocol", "worker.requests", "worker.caller"},
-    "magics": LEAVES | {"client", "store", "worker.protocol", "worker.requests"},
+    "panels": LEAVES | {"client", "store", "worker.protocol", "worker.requests"},
+    "magics": LEAVES | {"client", "panels", "store", "worker.protocol", "worker.requests"},
     "cli": LEAVES | {"embedded"},
 }
 # Inside the embedded server, the same: what each room may import of the others.

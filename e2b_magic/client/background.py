@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, ClassVar, Generic, TypeVar
 
-from e2b_magic.exceptions import ConfigurationError
+from e2b_magic.exceptions import ConfigurationError, InvalidRequestError
 from e2b_magic.worker.protocol import Emit, Event
 
 T = TypeVar("T")
@@ -66,6 +66,8 @@ class Job(Generic[T]):
 
     def _begin(self) -> None:
         assert self._loop is not None  # noqa: S101  it is what calls this
+        if self._outcome.done():  # it was cancelled before anybody waited for it
+            return
         self._room = asyncio.Semaphore(PENDING_EVENTS)
         self._task = self._loop.create_task(self._run(self._work))
 
@@ -112,7 +114,7 @@ class Job(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        if not self._began:
+        if not self._began and not self._outcome.done():
             # The interrupt came before the loop was told to begin, or before the task's first step, which a cancelled
             # task never makes: nothing else will say that it is over.
             self._outcome.set_exception(asyncio.CancelledError())
@@ -124,7 +126,9 @@ class Job(Generic[T]):
         Raises:
             KeyboardInterrupt: It came while waiting. The job was cancelled and its last events were handed over;
                 whatever it takes longer than `INTERRUPT_LIMIT` goes on without a waiter.
+            InvalidRequestError: This is the loop's own thread, which would wait for ever.
         """
+        self._background.refuse_to_wait()
         try:
             self._start()
             self._drain(float("inf"))
@@ -206,6 +210,23 @@ class BackgroundLoop:
     def submit(self, work: Callable[[Emit], Coroutine[Any, Any, T]], on_event: OnEvent | None = None) -> Job[T]:
         """Gives a job; see `Job`."""
         return Job(self, work, on_event)
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Starts a coroutine at once, whether or not anybody will wait for it, and gives its future."""
+        loop = self.running()
+        return asyncio.run_coroutine_threadsafe(work(), loop)
+
+    def refuse_to_wait(self) -> None:
+        """Raises an error in the loop's own thread.
+
+        Raises:
+            InvalidRequestError: This is that thread.
+        """
+        if threading.current_thread() is self._thread:
+            raise InvalidRequestError(
+                "This was called on the client's own loop, where it would wait for ever: await the verb whose name "
+                "begins with `a`, such as aexecute_command"
+            )
 
     def running(self) -> asyncio.AbstractEventLoop:
         """Gives the loop, in its thread.

@@ -6,6 +6,7 @@ exists twice, as itself and with an `a` before its name for `await`.
 
 from __future__ import annotations
 
+from e2b_magic.client.changes import Closed, SettingsChanged
 from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.files import FileVerbs
 from e2b_magic.client.history import HistoryVerbs
@@ -64,8 +65,10 @@ class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs):
         self._closed = True
         self._background.close(self._work.caller.close)
         self.store.close()
+        self.changes.announce(Closed())
 
     def _reconfigure(self, configuration: Configuration) -> None:
         self._background.close(self._work.caller.close)
         self.configuration = configuration
         self._work = Work(configuration, self._recorder, InProcessCaller(configuration))
+        self.changes.announce(SettingsChanged())

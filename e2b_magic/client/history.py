@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from e2b_magic.client.changes import CacheCleared, SettingsChanged
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.records import ExecutionResult, Project, Status
@@ -67,11 +68,14 @@ class HistoryVerbs(Verbs):
             InvalidRequestError: Its name cannot name a project.
         """
         self.project = check_project_name(name)
+        self.changes.announce(SettingsChanged())
         return self.get_project_info()
 
     def clear_cache(self, command: str | None = None, project: str | None = None) -> int:
         """Forgets cached results: a command's, a project's, a command's in a project, or all; gives their number."""
-        return self.store.clear_cache(command, project)
+        count = self.store.clear_cache(command, project)
+        self.changes.announce(CacheCleared())
+        return count
 
     def get_cache_info(self) -> CacheInfo:
         """Gives the cache's size, its hits and its misses."""

@@ -10,7 +10,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from e2b_magic.client.changes import Changes, ExecutionChanged, ProjectChanged
 from e2b_magic.client.session import has_died, own_session
 from e2b_magic.exceptions import CommandTimeoutError, E2BMagicError, StoreError
 from e2b_magic.output import OutputBuffer
@@ -74,10 +76,12 @@ class Recorder:
 
     Args:
         store: Where to write.
+        changes: Where to tell of it.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, changes: Changes) -> None:
         self.store = store
+        self._changes = changes
         self._untold: str | None = None
         self._told = False
         self._swept = False
@@ -104,9 +108,12 @@ class Recorder:
     def take(self, key: str) -> ExecutionResult | None:
         """Gives the stored result under a cache key as a hit of now, which goes into the history."""
         try:
-            return self.store.take_cached(key, own_session())
+            hit = self.store.take_cached(key, own_session())
         except StoreError:
             return None
+        if hit is not None:
+            self._changes.announce(ExecutionChanged(hit))
+        return hit
 
     def begin(self, request: ExecuteCommand, backend: str) -> Ledger:
         """Stores an execution as pending and gives its ledger."""
@@ -125,6 +132,7 @@ class Recorder:
             started_at=time.time(),
         )
         self._try(lambda: self.store.save_execution(record))
+        self._changes.announce(ExecutionChanged(record))
         return Ledger(record, known.revision if known else 0)
 
     def end(self, record: ExecutionResult, cache_key: str | None = None) -> None:
@@ -132,6 +140,7 @@ class Recorder:
         self._try(lambda: self.store.save_execution(record))
         if cache_key is not None:
             self._try(lambda: self.store.cache_result(cache_key, record))
+        self._changes.announce(ExecutionChanged(record))
 
     def attach(self, request: Request, event: Attached) -> None:
         """Stores which sandbox a project has now."""
@@ -150,21 +159,25 @@ class Recorder:
                 "template": request.template,
                 "updated_at": time.time(),
             }
-            self._try(lambda: self.store.update_project(request.project_id, **changes))
+            self._update(request.project_id, **changes)
 
     def distrust(self, project: str) -> None:
         """Lets no cached result of a project hold until its sandbox is met again: it has ended, or does not answer."""
         if self.known(project) is not None:
-            self._try(lambda: self.store.update_project(project, sandbox_expires_at=0.0))
+            self._update(project, sandbox_expires_at=0.0)
 
     def detach(self, project: str) -> None:
         """Stores that a project has no sandbox."""
         if self.known(project) is not None:
-            self._try(lambda: self.store.update_project(project, sandbox_id="", sandbox_expires_at=0.0))
+            self._update(project, sandbox_id="", sandbox_expires_at=0.0)
 
     def touch(self, project: str) -> None:
         """Raises a project's revision: its files have changed, and older cached results no longer hold."""
-        self._try(lambda: self.store.update_project(project, revision=lambda number: number + 1))
+        self._update(project, revision=lambda number: number + 1)
+
+    def _update(self, project: str, **changes: Any) -> None:
+        self._try(lambda: self.store.update_project(project, **changes))
+        self._changes.announce(ProjectChanged(project))
 
     def _sweep(self) -> None:
         """Marks, once a session, what sessions that have died since left pending."""

@@ -8,13 +8,13 @@ escaped where a notebook wants that: names and commands come from a sandbox.
 from __future__ import annotations
 
 import html
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from e2b_magic.magics.terminal import clean, one_line
 from e2b_magic.output import OutputBuffer
+from e2b_magic.quantities import size
+from e2b_magic.terminal import clean, one_line
 
 T = TypeVar("T")
 WIDTH: Final = 60
@@ -25,8 +25,6 @@ VALUE: Final = 300
 """The longest text in a card, in characters."""
 TEXT_SHOWN: Final = 100_000
 """How much of a file's beginning, and of its end, is shown when it is displayed, in characters."""
-
-_SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class PrettyPrinter(Protocol):
@@ -148,37 +146,6 @@ def _short(text: str, width: int) -> str:
     # Cut before it is escaped as well: a command may be a script of megabytes.
     line = one_line(text[: 2 * width])
     return line if len(line) <= width and len(text) <= 2 * width else f"{line[: width - 1]}…"
-
-
-def span(seconds: float) -> str:
-    """Gives a time span in its largest fitting unit: `42 s`, `3 min`, `2 h`, `5 d`."""
-    for length, unit in _SPANS:
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return "0 s"
-
-
-def ago(moment: float, now: float | None = None) -> str:
-    """Gives how long a moment is past; one in the future, after a clock was set back, is `now`."""
-    passed = (time.time() if now is None else now) - moment
-    return f"{span(passed)} ago" if passed >= 1 else "now"
-
-
-def size(count: int) -> str:
-    """Gives a number of bytes in its largest fitting decimal unit."""
-    if count < 1000:
-        return f"{count} bytes" if count != 1 else "1 byte"
-    number = float(count)
-    for unit in ("kB", "MB", "GB"):
-        number /= 1000
-        if number < 999.5 or unit == "GB":
-            break
-    return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Gives a number with its noun: `1 result`, `2,000 results`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def pairs(mapping: Mapping[str, object]) -> Card:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from e2b_magic.exceptions import E2BMagicError
-from e2b_magic.magics.terminal import one_line as flattened
+from e2b_magic.terminal import one_line as flattened
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Column, Content, Table, Text, ago, size
+from e2b_magic.magics.display import Column, Content, Table, Text
 from e2b_magic.magics.options import PATH, PROJECT, USER, byte_count, permission_bits
-from e2b_magic.magics.terminal import one_line
+from e2b_magic.quantities import ago, size
+from e2b_magic.terminal import one_line
 
 if TYPE_CHECKING:
     from e2b_magic.records import FileEntry

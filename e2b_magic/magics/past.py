@@ -10,8 +10,9 @@ from IPython.core.error import UsageError
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Card, Column, Table, ago, counted, pairs, size, span
+from e2b_magic.magics.display import Card, Column, Table, pairs
 from e2b_magic.magics.options import PROJECT, project_names, seconds, whole_number
+from e2b_magic.quantities import ago, counted, size, span
 from e2b_magic.records import ExecutionResult, Status
 
 ID_SHOWN: Final = 8

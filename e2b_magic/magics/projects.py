@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from e2b_magic.config import EMBEDDED
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Card, Column, Table, ago, counted, pairs, span
+from e2b_magic.magics.display import Card, Column, Table, pairs
 from e2b_magic.magics.options import PROJECT_WORD, project_names
+from e2b_magic.quantities import ago, counted, span
 
 if TYPE_CHECKING:
     from e2b_magic.records import Project, SandboxState

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Final, Literal, TextIO
 
-from e2b_magic.magics.terminal import Cleaner, one_line
 from e2b_magic.output import OutputBuffer
 from e2b_magic.records import ExecutionResult
+from e2b_magic.terminal import Cleaner, one_line
 from e2b_magic.worker.protocol import Event, Output, Progress
 
 SHOWN: Final = 1024 * 1024

@@ -9,7 +9,6 @@ import pytest
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from e2b_magic.client import shared_client
-from e2b_magic.magics.display import ago, size, span
 from e2b_magic.magics.registry import ALL
 from e2b_magic.worker.caller import FakeCaller
 from tests.magics.conftest import Notebook, Sandbox, shown_as
@@ -247,12 +246,3 @@ def test_login_without_a_prompt_says_what_to_do(
     cell = notebook("%e2b login")
     assert isinstance(cell.error, UsageError)
     assert "set E2B_API_KEY" in cell.stderr
-
-
-def test_spans_and_sizes_are_short() -> None:
-    """Times and sizes are shown in the unit that fits, also at their edges and after a clock was set back."""
-    assert [span(seconds) for seconds in (0.2, 59, 60, 3600, 172800)] == ["0 s", "59 s", "1 min", "1 h", "2 d"]
-    assert [ago(moment, 1000.0) for moment in (940.0, 999.9, 5000.0)] == ["1 min ago", "now", "now"]
-    assert [size(count) for count in (0, 1, 999, 1500, 999_900, 5_000_000, 3 * 10**12)] == [
-        "0 bytes", "1 byte", "999 bytes", "1.5 kB", "1 MB", "5 MB", "3,000 GB",
-    ]  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2b_magic.magics.terminal import Cleaner, clean, one_line
+from e2b_magic.terminal import Cleaner, clean, one_line
 
 TRICKY = st.text(st.sampled_from("ab\x1b[]0;31mJPX_\\^\x07\x9b\x9d\x08\n ("), max_size=40)
 
