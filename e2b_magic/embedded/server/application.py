@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from e2b_magic.embedded.server.connections import reset, transport_of
-from e2b_magic.embedded.server.control import Control
+from e2b_magic.embedded.server.control.control import Control
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.routing import Routing
 from e2b_magic.embedded.server.sandboxes import Sandboxes

@@ -1,0 +1,76 @@
+"""What the control routes tell about a sandbox."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
+from e2b_magic.embedded.server.envd import ENVD_VERSION
+from e2b_magic.embedded.server.sandboxes import LiveSandbox
+
+# Names the one machine that all sandboxes of this server run on; E2B's clients only hand it back.
+_CLIENT_ID = "embedded"
+
+
+def rfc3339(seconds: float) -> str:
+    """Gives a time as E2B writes it.
+
+    Args:
+        seconds: Since the epoch.
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _megabytes(size: int | None, otherwise: int) -> int:
+    return (otherwise if size is None else size) // MEBIBYTE
+
+
+def identity(sandbox: LiveSandbox) -> dict[str, Any]:
+    """Gives the fields that every answer about a sandbox begins with."""
+    return {
+        "sandboxID": sandbox.id,
+        "templateID": sandbox.creation.template,
+        "alias": sandbox.creation.template,
+        "clientID": _CLIENT_ID,
+        "envdVersion": ENVD_VERSION,
+    }
+
+
+def access(sandbox: LiveSandbox) -> dict[str, Any]:
+    """Gives what the creator of a sandbox is told, and who connects to it."""
+    return {
+        **identity(sandbox),
+        "envdAccessToken": sandbox.token,
+        "trafficAccessToken": None if sandbox.public else sandbox.traffic_token,
+        "domain": None,
+    }
+
+
+def description(sandbox: LiveSandbox, limits: Limits) -> dict[str, Any]:
+    """Gives a sandbox's entry in a list."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        **identity(sandbox),
+        "startedAt": rfc3339(sandbox.started_at),
+        "endAt": rfc3339(sandbox.ends_at),
+        "state": "running",
+        "metadata": dict(sandbox.creation.metadata),
+        "cpuCount": os.cpu_count() or 1,
+        "memoryMB": _megabytes(limits.memory_bytes, memory),
+        "diskSizeMB": _megabytes(limits.disk_bytes, 0),
+    }
+
+
+def details(sandbox: LiveSandbox, limits: Limits) -> dict[str, Any]:
+    """Gives all that is told of one sandbox."""
+    further: dict[str, Any] = {
+        "envdAccessToken": sandbox.token,
+        "allowInternetAccess": sandbox.creation.allow_internet_access,
+        "lifecycle": {"autoResume": False, "onTimeout": "kill"},
+        "domain": None,
+    }
+    if sandbox.creation.network is not None:
+        further["network"] = dict(sandbox.creation.network)
+    return {**description(sandbox, limits), **further}

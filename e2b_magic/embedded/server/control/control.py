@@ -1,0 +1,78 @@
+"""The door to the control routes: no request comes through without the key.
+
+Routes that E2B has and this server does not are answered with 501 and what is missing.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from e2b_magic.embedded.server.bodies import not_yet
+from e2b_magic.embedded.server.control.lifecycle import Lifecycle
+from e2b_magic.embedded.server.control.routes import Endpoint, route
+from e2b_magic.embedded.server.control.showing import Showing
+from e2b_magic.embedded.server.control.templates import Templates
+from e2b_magic.embedded.server.protocol_errors import ProtocolError
+from e2b_magic.embedded.server.sandboxes import Sandboxes
+from e2b_magic.embedded.server.tokens import equal
+
+_NOT_YET = {
+    ("POST", "/sandboxes/{id}/pause"): "pause a sandbox",
+    ("POST", "/sandboxes/{id}/resume"): "resume a sandbox",
+    ("POST", "/sandboxes/{id}/fork"): "fork a sandbox",
+    ("POST", "/sandboxes/{id}/snapshots"): "take a snapshot",
+    ("GET", "/snapshots"): "list snapshots",
+    ("GET", "/sandboxes/metrics"): "measure sandboxes",
+    ("GET", "/sandboxes/{id}/metrics"): "measure a sandbox",
+    ("PUT", "/sandboxes/{id}/network"): "change a sandbox's network",
+    ("GET", "/sandboxes/{id}/logs"): "show a sandbox's log",
+    ("GET", "/v2/sandboxes/{id}/logs"): "show a sandbox's log",
+}
+
+
+class Control:
+    """The control routes.
+
+    Args:
+        sandboxes: The sandboxes they are about.
+        api_key: The key that every request must carry.
+    """
+
+    def __init__(self, sandboxes: Sandboxes, api_key: str) -> None:
+        self._sandboxes = sandboxes
+        self._api_key = api_key
+        self._router = Router(self._routes(), redirect_slashes=False, default=_no_route)
+
+    def _routes(self) -> list[Route]:
+        return [
+            # First, since `/sandboxes/metrics` would else name a sandbox.
+            *(route(method, path, _refusal(what)) for (method, path), what in _NOT_YET.items()),
+            *Lifecycle(self._sandboxes).routes(),
+            *Showing(self._sandboxes).routes(),
+            *Templates().routes(),
+            # Not E2B's: what `e2b_magic.embedded.runtime` asks.
+            route("GET", "/e2b-magic/status", self._status),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, if it carries the key."""
+        if not equal(Request(scope).headers.get("x-api-key"), self._api_key):
+            raise ProtocolError(401, "the X-API-Key header must hold the embedded server's API key")
+        await self._router(scope, receive, send)
+
+    async def _status(self, request: Request) -> Response:
+        return JSONResponse({"sandboxes": len(self._sandboxes)})
+
+
+def _refusal(what: str) -> Endpoint:
+    async def refuse(request: Request) -> Response:
+        raise not_yet(what)
+
+    return refuse
+
+
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ProtocolError(404, f"the embedded server has no route {scope['method']} {scope['path']}")

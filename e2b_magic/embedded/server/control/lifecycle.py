@@ -1,0 +1,67 @@
+"""The routes of a sandbox's life: created, connected to, extended, killed."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from e2b_magic.embedded.server.bodies import read_object, timeout_in
+from e2b_magic.embedded.server.control.answers import access
+from e2b_magic.embedded.server.control.routes import Endpoint, find, route
+from e2b_magic.embedded.server.creation import creation_in
+from e2b_magic.embedded.server.protocol_errors import ProtocolError
+from e2b_magic.embedded.server.sandboxes import Sandboxes
+
+
+class Lifecycle:
+    """These routes.
+
+    Args:
+        sandboxes: The sandboxes they are about.
+    """
+
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
+
+    def routes(self) -> list[Route]:
+        """Gives the routes."""
+        return [
+            route("POST", "/sandboxes", self._create(1)),
+            route("POST", "/v2/sandboxes", self._create(2)),
+            route("DELETE", "/sandboxes/{id}", self._kill),
+            route("POST", "/sandboxes/{id}/connect", self._connect),
+            route("POST", "/v2/sandboxes/{id}/connect", self._connect),
+            route("POST", "/sandboxes/{id}/timeout", self._set_timeout),
+            route("POST", "/sandboxes/{id}/refreshes", self._refresh),
+        ]
+
+    def _create(self, version: int) -> Endpoint:
+        async def create(request: Request) -> Response:
+            creation = creation_in(await read_object(request), version=version)
+            sandbox = await self._sandboxes.create(creation, request.headers.get("idempotency-key"))
+            return JSONResponse(access(sandbox), 201)
+
+        return create
+
+    async def _kill(self, request: Request) -> Response:
+        await self._sandboxes.end(find(self._sandboxes, request))
+        return Response(status_code=204)
+
+    async def _connect(self, request: Request) -> Response:
+        seconds = timeout_in(await read_object(request))
+        if self._sandboxes.ending(request.path_params["id"]):
+            raise ProtocolError(409, "the sandbox is being killed")
+        sandbox = find(self._sandboxes, request)
+        self._sandboxes.extend(sandbox, seconds)
+        return JSONResponse(access(sandbox), 200)
+
+    async def _set_timeout(self, request: Request) -> Response:
+        seconds = timeout_in(await read_object(request), least=0)
+        self._sandboxes.set_timeout(find(self._sandboxes, request), seconds)
+        return Response(status_code=204)
+
+    async def _refresh(self, request: Request) -> Response:
+        duration = (await read_object(request)).get("duration", 0)
+        self._sandboxes.extend(find(self._sandboxes, request), timeout_in({"timeout": duration}, least=0))
+        return Response(status_code=204)
