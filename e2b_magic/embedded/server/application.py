@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import time
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from e2b_magic.embedded.server.connections import reset, transport_of
 from e2b_magic.embedded.server.control.control import Control
+from e2b_magic.embedded.server.pages import page_of, wants_page
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.routing import Routing
 from e2b_magic.embedded.server.sandboxes import Sandboxes
@@ -91,4 +93,5 @@ async def _refuse(error: ProtocolError, scope: Scope, receive: Receive, send: Se
         # Half an answer is out; a broken connection is the one sign left that it will not be whole.
         reset(transport_of(scope))
     else:
-        await error.response()(scope, receive, send)
+        response = page_of(error) if wants_page(Headers(scope=scope)) else error.response()
+        await response(scope, receive, send)

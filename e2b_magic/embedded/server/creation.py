@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from e2b_magic.embedded.server.bodies import not_yet, texts_in, timeout_in
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 
 TEMPLATE = "base"
+# What may stand in a Host header; `${PORT}` stands for the port that a request is for.
+_HOST_MASK = re.compile(r"(?:[A-Za-z0-9.:\[\]_-]|\$\{PORT\}){1,255}")
 # What E2B offers and this server does not yet; asking for it is refused, for leaving it out unsaid would be worse.
 # `mcp` is no part of it: the SDK itself starts that gateway, as a command, and tells whether it could.
 _NOT_YET = {
@@ -49,6 +52,9 @@ def _network_in(body: Mapping[str, Any], *, secure: bool) -> dict[str, Any] | No
         raise ProtocolError(400, "network must be an object")
     if network.get("allowPublicTraffic") is False and not secure:
         raise ProtocolError(400, "private traffic needs a secure sandbox: set secure to true")
+    mask = network.get("maskRequestHost")
+    if mask is not None and not (isinstance(mask, str) and _HOST_MASK.fullmatch(mask)):
+        raise ProtocolError(400, "network.maskRequestHost must be a host's name, as in localhost:${PORT}")
     try:
         json.dumps(network, allow_nan=False)
     except ValueError as error:  # it could be shown to nobody

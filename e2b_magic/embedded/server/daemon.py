@@ -27,7 +27,7 @@ from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, wri
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.server.application import Application
 from e2b_magic.embedded.server.blocking import in_thread
-from e2b_magic.embedded.server.connections import ConnectionProtocol, IdleConnections
+from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import new_api_key
 
@@ -49,12 +49,12 @@ class Server:
 
     Args:
         application: What answers.
-        idle: The connections that idle, and their bounds.
+        bounds: How many connections there may be.
     """
 
-    def __init__(self, application: ASGIApp, idle: IdleConnections) -> None:
+    def __init__(self, application: ASGIApp, bounds: ConnectionBounds) -> None:
         self._state = ServerState()
-        self._idle = idle
+        self._bounds = bounds
         self._config = Config(
             application,
             ws="none",
@@ -68,7 +68,7 @@ class Server:
         self._server: asyncio.Server | None = None
 
     def _protocol(self) -> ConnectionProtocol:
-        return ConnectionProtocol(self._config, self._state, self._idle)
+        return ConnectionProtocol(self._config, self._state, self._bounds)
 
     async def start(self, listening: socket.socket) -> None:
         """Answers what comes to a socket."""
@@ -160,8 +160,8 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
     sandboxes = Sandboxes(states, launcher, Limits())
     api_key = new_api_key()
     application = Application(sandboxes, api_key)
-    # A quarter, however low the limit: the rest is for sandboxes and for requests under way.
-    server = Server(application, IdleConnections(min(_MOST_IDLE, descriptors // 4)))
+    # However low the limit: the rest is for sandboxes, and for what requests under way open in them.
+    server = Server(application, ConnectionBounds(descriptors // 3, min(_MOST_IDLE, descriptors // 4)))
     listening = _listen()
     await server.start(listening)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

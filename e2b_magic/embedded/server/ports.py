@@ -1,86 +1,26 @@
-"""HTTP to what a sandbox serves on a port of its own.
+"""HTTP to what a sandbox serves on a port of its own, and whatever HTTP is upgraded to.
 
 The connection is dialled inside the sandbox, so that only what listens there can be reached; request and response
-are passed on as they stream.
+are passed on as they stream. When the server inside agrees to another protocol (101), the two connections are joined
+and bytes pass as they are. So a WebSocket keeps its subprotocol, its extensions and its pings, and any other protocol
+works as well; to take a WebSocket's frames apart and put them together again, as ASGI has it, would lose these.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 import h11
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.sandbox.sandbox import AgentError
-from e2b_magic.embedded.server.protocol_errors import ProtocolError, port_not_open
+from e2b_magic.embedded.server.connections import Streams, hand_over
+from e2b_magic.embedded.server.exchange import Exchange
+from e2b_magic.embedded.server.protocol_errors import ProtocolError, port_error
 from e2b_magic.embedded.server.sandboxes import LiveSandbox
 
 _CHUNK = 64 * 1024
-# What concerns one connection and not the message (RFC 9110, 7.6.1), and what opens the sandbox to whoever has it.
-_HOP_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"})
-_PRIVATE_HEADERS = frozenset({b"e2b-traffic-access-token", b"x-access-token", b"x-api-key"})
-
-Header = tuple[bytes, bytes]
-
-
-def _passed_on(headers: Iterable[Header], without: frozenset[bytes]) -> list[Header]:
-    return [(name, value) for name, value in headers if name.lower() not in without]
-
-
-class _Exchange:
-    """One request to a port and its response, over a connection of its own."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._http = h11.Connection(h11.CLIENT)
-
-    async def _send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
-        data = self._http.send(event)
-        if data:
-            self._writer.write(data)
-            await self._writer.drain()
-
-    async def send_request(self, scope: Scope, receive: Receive) -> None:
-        """Sends the request on, its body as it comes, and then waits for the client to leave.
-
-        Raises:
-            ClientDisconnect: It left.
-            ConnectionError: The server inside left.
-        """
-        target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-        headers = [*_passed_on(scope["headers"], _HOP_HEADERS | _PRIVATE_HEADERS), (b"connection", b"close")]
-        await self._send(h11.Request(method=scope["method"], target=target, headers=headers))
-        async for chunk in Request(scope, receive).stream():
-            if chunk:
-                await self._send(h11.Data(data=chunk))
-        await self._send(h11.EndOfMessage())
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        raise ClientDisconnect
-
-    async def _next(self) -> h11.Event:
-        while True:
-            event = self._http.next_event()
-            if event is not h11.NEED_DATA:
-                return event  # type: ignore[return-value]  # PAUSED comes to servers only
-            self._http.receive_data(await self._reader.read(_CHUNK))
-
-    async def send_response(self, send: Send) -> None:
-        """Sends the response back, its body as it comes."""
-        event = await self._next()
-        while isinstance(event, h11.InformationalResponse):
-            event = await self._next()
-        if not isinstance(event, h11.Response):
-            raise h11.RemoteProtocolError("no response")
-        # uvicorn frames the body by itself, in chunks where the length is not known.
-        headers = _passed_on(event.headers.raw_items(), _HOP_HEADERS | {b"transfer-encoding"})
-        await send({"type": "http.response.start", "status": event.status_code, "headers": headers})
-        while isinstance(event := await self._next(), h11.Data):
-            await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,26 +32,61 @@ async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receiv
     try:
         connection = await sandbox.contained.connect(port)
     except AgentError as error:
-        raise port_not_open(sandbox.id, port) from error
-    reader, writer = await asyncio.open_connection(sock=connection)
-    exchange = _Exchange(reader, writer)
+        raise port_error(error, sandbox.id, port) from error
+    inside = await asyncio.open_connection(sock=connection)
+    try:
+        exchange = Exchange(inside, sandbox.request_host(port))
+        agreement = await _answered(exchange, scope, receive, send)
+        if agreement is not None:
+            client = hand_over(scope)
+            client[1].write(agreement)
+            await _join(client, inside)
+    except (h11.RemoteProtocolError, ConnectionError) as error:
+        raise ProtocolError(502, f"what listens on port {port} did not answer in HTTP", sandboxId=sandbox.id) from error
+    finally:
+        inside[1].close()
+
+
+async def _answered(exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+    """Passes request and response on, both at once; gives the head of the response by which the protocol changes."""
     sending = asyncio.create_task(exchange.send_request(scope, receive))
     responding = asyncio.create_task(exchange.send_response(send))
     try:
         await asyncio.wait({sending, responding}, return_when=asyncio.FIRST_COMPLETED)
-        if not _client_left(sending):
-            # A server may answer before it has read the whole request, and then closes what is still being sent.
-            await responding
-    except (h11.RemoteProtocolError, ConnectionError) as error:
-        raise ProtocolError(502, f"what listens on port {port} did not answer in HTTP", sandboxId=sandbox.id) from error
+        # A server may answer before it has read the whole request, and then closes what is still being sent.
+        return None if _client_left(sending) else await responding
     finally:
         for task in (sending, responding):
             task.cancel()
         await asyncio.wait({sending, responding})
         _client_left(sending)
-        writer.close()
 
 
 def _client_left(sending: asyncio.Task[None]) -> bool:
     """Whether the request ended since its client left; any other end of it shows in the response."""
     return sending.done() and not sending.cancelled() and isinstance(sending.exception(), ClientDisconnect)
+
+
+async def _join(one: Streams, other: Streams) -> None:
+    """Carries bytes both ways until both sides have said all, or one is broken off."""
+    pumps = [asyncio.create_task(_pump(one[0], other[1])), asyncio.create_task(_pump(other[0], one[1]))]
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        outcomes = await asyncio.gather(*pumps, return_exceptions=True)
+        one[1].close()
+    for outcome in outcomes:
+        # A connection that broke off is how most of them end.
+        if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+            raise outcome
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(_CHUNK):
+        sink.write(data)
+        await sink.drain()
+    # One side may have said all and still listen.
+    if sink.can_write_eof():
+        sink.write_eof()

@@ -1,8 +1,8 @@
 """What E2B's clients are told when something cannot be done.
 
 `ProtocolError` is the refusal of a plain HTTP route, with the status and the body that E2B's SDKs understand.
-The two functions are the only places where a failure inside a sandbox (`AgentError`) turns into an answer: for
-the Connect services, and for `/files`.
+Three functions are the only places where a failure inside a sandbox (`AgentError`) turns into an answer: for the
+Connect services, for `/files`, and for ports.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _FILE_STATUSES = {
     "unknown_user": 401,
     "gone": 502,
     "no_space": 507,
+    "exhausted": 503,
 }
 
 
@@ -75,6 +76,15 @@ def port_not_open(sandbox_id: str, port: int) -> ProtocolError:
     """Gives the answer of E2B's proxy for a port that nothing listens on."""
     message = "The sandbox is running but port is not open"
     return ProtocolError(502, message, sandboxId=sandbox_id, port=port)
+
+
+def port_error(error: AgentError, sandbox_id: str, port: int) -> ProtocolError:
+    """Gives the answer for a port that could not be dialled."""
+    if error.code == "gone":
+        return sandbox_not_found(sandbox_id)
+    if error.code == "exhausted":
+        return ProtocolError(503, error.message, sandboxId=sandbox_id, port=port)
+    return port_not_open(sandbox_id, port)
 
 
 def connect_error(error: AgentError) -> ConnectError:

@@ -74,6 +74,9 @@ class Routing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands one request on."""
+        if scope["method"] == "CONNECT":
+            # It asks for a tunnel, not for an answer: there is none here, and h11 would take any answer for one.
+            raise ProtocolError(405, "the embedded server is no proxy")
         try:
             target = target_of(Headers(scope=scope))
         except MissingHeaderError:

@@ -72,6 +72,11 @@ class LiveSandbox:
         """Whether its ports answer without the traffic token."""
         return (self.creation.network or {}).get("allowPublicTraffic") is not False
 
+    def request_host(self, port: int) -> str | None:
+        """Gives what its servers are told as the host of each request; None for what the client named."""
+        mask = (self.creation.network or {}).get("maskRequestHost")
+        return mask.replace("${PORT}", str(port)) if mask else None
+
 
 class Sandboxes:
     """The register of living sandboxes.

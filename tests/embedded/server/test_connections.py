@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from e2b_magic.embedded import runtime
 from e2b_magic.embedded.endpoint import Endpoint
 from e2b_magic.embedded.server import application
-from e2b_magic.embedded.server.connections import IdleConnections
+from e2b_magic.embedded.server.connections import ConnectionBounds
 from e2b_magic.embedded.server.daemon import Server
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 
@@ -28,15 +28,19 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+_seen: list[tuple[bytes, bytes]] = []
+
+
 async def _answer_slowly(scope: Scope, receive: Receive, send: Send) -> None:
+    _seen.extend(scope["headers"])
     await asyncio.sleep(2 * HEADER_TIMEOUT if scope["path"] == "/slow" else 0)
     await PlainTextResponse("here")(scope, receive, send)
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Callable[[], Any]]:
-    """Gives a function that connects to a server of three idle connections, whose headers must come soon."""
-    server = Server(_answer_slowly, IdleConnections(3, HEADER_TIMEOUT))
+    """Gives a function that connects to a server of five connections, three of them idle, whose headers come soon."""
+    server = Server(_answer_slowly, ConnectionBounds(5, 3, HEADER_TIMEOUT))
     listening = socket.create_server(("127.0.0.1", 0))
     await server.start(listening)
     streams: list[Stream] = []
@@ -72,6 +76,22 @@ async def test_a_connection_that_says_nothing_is_closed(connect: Callable[[], An
     stream = await connect()
     assert not await _is_closed(stream, HEADER_TIMEOUT / 2)
     assert await _is_closed(stream, 5)
+
+
+async def test_one_connection_too_many_is_refused(connect: Callable[[], Any]) -> None:
+    """When all have a request under way, one more is told that there is no room; when one idles, it yields."""
+    busy = []
+    for number in range(5):
+        busy.append(await connect())
+        busy[-1][1].write(b"GET /slow HTTP/1.1\r\nhost: x\r\nnumber: %d\r\n\r\n" % number)
+        while (b"number", b"%d" % number) not in _seen:  # noqa: ASYNC110 - the server is in this very loop
+            await asyncio.sleep(0)
+    refused = await connect()
+    async with asyncio.timeout(5):
+        assert (await refused[0].read()).startswith(b"HTTP/1.1 503 ")
+        answers = [await stream[0].readuntil(b"here") for stream in busy]
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert await _ask(await connect()) == b"here"
 
 
 async def test_a_header_a_byte_at_a_time_has_the_same_deadline(connect: Callable[[], Any]) -> None:
@@ -125,7 +145,7 @@ async def _fail_afterwards(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_failure_after_the_answer_breaks_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails once the whole answer is out costs the connection's next request nothing."""
     monkeypatch.setattr(application, "Routing", lambda *_: _fail_afterwards)
-    server = Server(application.Application(cast(Sandboxes, None), "key"), IdleConnections(3))
+    server = Server(application.Application(cast(Sandboxes, None), "key"), ConnectionBounds(100, 3))
     listening = socket.create_server(("127.0.0.1", 0))
     await server.start(listening)
     stream = await asyncio.open_connection(*listening.getsockname())

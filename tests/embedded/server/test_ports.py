@@ -9,8 +9,9 @@ from contextlib import closing
 from typing import Any
 
 import httpx
+import psutil
 import pytest
-from e2b import Sandbox
+from e2b import Sandbox, SandboxException
 
 from e2b_magic.embedded.endpoint import Endpoint
 
@@ -30,7 +31,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers["Content-Length"]))
         self.answer(str(len(body)).encode())
     def do_GET(self):
-        if self.path == "/endless":
+        if self.path == "/large":
+            self.send_response(200)
+            self.send_header("Content-Length", str(100 << 20))
+            self.end_headers()
+            for _ in range(100):
+                self.wfile.write(bytes(1 << 20))
+        elif self.path == "/999":
+            self.wfile.write(b"HTTP/1.1 999 Odd\\r\\n\\r\\n")
+            self.close_connection = True
+        elif self.path == "/endless":
             self.send_response(200)
             self.send_header("Connection", "close")
             self.end_headers()
@@ -114,6 +124,48 @@ def test_a_large_body_passes(port: httpx.Client) -> None:
     assert port.post("/", content=iter([b"x" * 100_000] * 20)).text == "2000000"
 
 
+def test_memory_stays_flat(port: httpx.Client, server: Endpoint) -> None:
+    """100 MB each way pass through the server without lying in it."""
+    daemon = psutil.Process(server.pid)
+    port.get("/")
+    before, most = daemon.memory_info().rss, 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal most
+        for _ in range(100):
+            yield bytes(1 << 20)
+            most = max(most, daemon.memory_info().rss)
+
+    assert port.post("/", content=chunks(), timeout=60).text == str(100 << 20)
+    received = 0
+    with port.stream("GET", "/large", timeout=60) as answer:
+        for chunk in answer.iter_raw(1 << 20):
+            received += len(chunk)
+            most = max(most, daemon.memory_info().rss)
+    assert received == 100 << 20
+    assert most - before < 30 << 20
+
+
+def test_what_is_about_the_connection_is_not_passed_on(port: httpx.Client) -> None:
+    """Headers that the client names as its connection's stay outside, and so does a length beside chunks."""
+    headers = {"Connection": "X-Mine, close", "X-Mine": "value", "TE": "trailers", "Keep-Alive": "5"}
+    told = port.get("/", headers=headers).text.lower()
+    assert not [name for name in ("x-mine", "te:", "keep-alive") if name in told]
+
+
+def test_the_host_can_be_masked(server: Endpoint, options: dict[str, Any]) -> None:
+    """With `mask_request_host` a server inside is told that host, with the port where that is asked for."""
+    with Sandbox.create(**options, network={"mask_request_host": "localhost:${PORT}"}) as sandbox:
+        serve = 'python3 -c \'import socket; s = socket.create_server(("", 8080)); c = s.accept()[0];'
+        serve += ' d = c.recv(9999); c.send(b"HTTP/1.1 200 OK\\r\\n\\r\\n" + d)\''
+        sandbox.commands.run(serve, background=True, timeout=0)
+        sandbox.commands.run("until grep -q :1F90 /proc/net/tcp; do sleep 0.05; done")
+        answer = httpx.get(server.url, headers={"Host": f"8080-{sandbox.sandbox_id}.localhost"}, trust_env=False)
+        assert "host: localhost:8080\r\n" in answer.text.lower()
+    with pytest.raises(SandboxException, match="maskRequestHost"):
+        Sandbox.create(**options, network={"mask_request_host": "a\r\nb"})
+
+
 def test_an_answer_streams(port: httpx.Client) -> None:
     """The first part of a slow answer arrives before the second is written."""
     began = time.monotonic()
@@ -142,6 +194,31 @@ def test_a_closed_port_is_told_as_e2b_does(port: httpx.Client, served: Sandbox) 
         "port": number,
         "code": 502,
     }
+
+
+def test_a_browser_is_shown_a_page(port: httpx.Client, served: Sandbox) -> None:
+    """Who asks for HTML is told of a closed port, or of a sandbox that is gone, by a page in which nothing runs."""
+    html = {"Accept": "text/html,*/*", "E2b-Sandbox-Port": "1"}
+    answer = port.get("/", headers=html)
+    assert (answer.status_code, answer.headers["content-type"]) == (502, "text/html; charset=utf-8")
+    assert "port is not open" in answer.text
+    assert "Start a server" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    gone = port.get("/", headers={**html, "E2b-Sandbox-Id": "<b>gone"})
+    assert (gone.status_code, "<b>gone" in gone.text, "&lt;b&gt;gone" in gone.text) == (502, False, True)
+
+
+def test_a_status_that_http_has_not(port: httpx.Client) -> None:
+    """A status that is none is a bad gateway, not a failure of the server's."""
+    answer = port.get("/999")
+    assert (answer.status_code, "did not answer in HTTP" in answer.text) == (502, True)
+
+
+def test_the_server_is_no_proxy(server: Endpoint) -> None:
+    """A request for a tunnel is refused."""
+    with closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
+        connection.sendall(b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(9999).startswith(b"HTTP/1.1 405 ")
 
 
 def test_what_speaks_no_http_is_a_bad_gateway(port: httpx.Client) -> None:
