@@ -71,3 +71,10 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
     from e2b_magic import magics
 
     magics.unload(ipython)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Says what a Jupyter server loads; it calls this because of the file in `jupyter-config`."""
+    from e2b_magic.server_extension.app import E2BMagicApp
+
+    return [{"module": "e2b_magic.server_extension.app", "app": E2BMagicApp}]

@@ -4,6 +4,7 @@
 
     E2BMagicError
     ├── InvalidRequestError (ValueError)     a caller's slip: the message says what would be right
+    │   └── RequestTooLargeError             more bytes than the worker takes at once
     ├── ConfigurationError                   a setting or environment that cannot work
     │   └── ContainmentError                 this machine cannot contain a sandbox: cause and ways out
     ├── BackendError                         the E2B server's answer, or the lack of one
@@ -23,6 +24,7 @@
     │   └── NotEnoughSpaceError
     ├── StoreError                           the store could not be read or written
     │   └── StoreBusyError                   another process held it for too long
+    ├── WorkerError                          the Jupyter server that works for us refused, or did not answer
     └── OutcomeUnknownError                  the work may or may not have been done
 
 Each class has a `code`, the word that stands for it in a worker's error answer; `from_code` turns it back, so
@@ -52,6 +54,12 @@ class InvalidRequestError(E2BMagicError, ValueError):
     """A request that cannot be meant: the message names what was wrong and what would be right."""
 
     code = "invalid_request"
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """A request has more bytes than the worker takes at once."""
+
+    code = "request_too_large"
 
 
 class ConfigurationError(E2BMagicError):
@@ -180,6 +188,12 @@ class StoreBusyError(StoreError):
     """Another process held the store for longer than the store's timeout."""
 
     code = "store_busy"
+
+
+class WorkerError(E2BMagicError):
+    """The Jupyter server whose worker was asked did not answer, or refused; nothing was done."""
+
+    code = "worker"
 
 
 class OutcomeUnknownError(E2BMagicError):

@@ -1,9 +1,20 @@
-"""What all tests share: no key in the environment, a directory of their own, and sandboxes that may not be skipped."""
+"""What all tests share: no key in the environment, a directory of their own, and sandboxes that may not be skipped.
+
+Beside that, real Jupyter servers: `start_jupyter` starts as many as a module wants.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +22,19 @@ from hypothesis import HealthCheck, settings
 
 from e2b_magic.config import Configuration, from_environment
 
-SETTINGS = ("E2B_API_KEY", "E2B_API_URL", "E2B_SANDBOX_URL", "E2B_DOMAIN", "E2B_DEBUG", "E2B_MAGIC_DIRECTORY")
+SETTINGS = (
+    "E2B_API_KEY",
+    "E2B_API_URL",
+    "E2B_SANDBOX_URL",
+    "E2B_DOMAIN",
+    "E2B_DEBUG",
+    "E2B_MAGIC_DIRECTORY",
+    "E2B_MAGIC_USER",
+    "E2B_MAGIC_WORKER_URL",
+    "E2B_MAGIC_WORKER_TOKEN",
+    "E2B_MAGIC_WORKER_BACKEND",
+    "E2B_MAGIC_WORKER_ALLOW_HTTP",
+)
 
 # A busy machine is no finding: neither a slow example nor a slow strategy says anything of the code under test.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,3 +61,107 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def configuration(tmp_path: Path) -> Configuration:
     """Gives a configuration for the embedded server whose files lie in a directory of the test's own."""
     return from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path / "e2b-magic")})
+
+
+@dataclass(frozen=True)
+class Jupyter:
+    """A Jupyter server in a process of its own.
+
+    Attributes:
+        url: Its base URL, with a slash at the end.
+        token: Jupyter's own token.
+        folder: Where its files lie.
+        process: Its process.
+    """
+
+    url: str
+    token: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    @property
+    def directory(self) -> Path:
+        """The extension's `E2B_MAGIC_DIRECTORY`."""
+        return self.folder / "e2b-magic"
+
+    def configuration(self, directory: Path, **more: str) -> Configuration:
+        """Gives the configuration of a client whose worker is this server, by Jupyter's own token."""
+        worker = {"E2B_MAGIC_WORKER_URL": self.url, "E2B_MAGIC_WORKER_TOKEN": self.token}
+        return from_environment({"E2B_MAGIC_DIRECTORY": str(directory), **worker, **more})
+
+
+StartJupyter = Callable[..., Jupyter]
+
+
+@pytest.fixture(scope="module")
+def start_jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartJupyter]:
+    """Starts Jupyter servers with the extension; the module's end is theirs, and their sandboxes'."""
+    started: list[Jupyter] = []
+
+    def start(config: str = "", environment: Mapping[str, str] | None = None) -> Jupyter:
+        started.append(_start_jupyter(tmp_path_factory.mktemp("jupyter"), config, environment or {}))
+        _wait_for(started[-1])
+        return started[-1]
+
+    yield start
+    from e2b_magic.embedded import runtime
+
+    for server in started:
+        server.process.terminate()
+    for server in started:
+        server.process.wait(timeout=30)
+        runtime.stop(server.directory / "embedded")
+
+
+def _start_jupyter(folder: Path, config: str, environment: Mapping[str, str]) -> Jupyter:
+    token = secrets.token_hex(16)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "jupyter_server_config.py").write_text(
+        "c = get_config()\n"
+        f"c.IdentityProvider.token = {token!r}\n"
+        f"c.ServerApp.port = {port}\n"
+        "c.ServerApp.port_retries = 0\n"
+        "c.ServerApp.base_url = '/base/'\n"
+        "c.ServerApp.open_browser = False\n"
+        "c.ServerApp.allow_root = True\n"
+        "c.ServerApp.allow_unauthenticated_access = False\n"
+        f"c.ServerApp.root_dir = {str(folder)!r}\n" + config
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("E2B_", "JUPYTER_", "JPY_"))}
+    places = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("DATA", "RUNTIME")}
+    ours = {
+        "JUPYTER_CONFIG_DIR": str(folder),
+        "E2B_MAGIC_DIRECTORY": str(folder / "e2b-magic"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONPATH": str(folder),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", "server", "--debug"],
+            env={**kept, **places, **ours, **environment},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+    return Jupyter(f"http://127.0.0.1:{port}/base/", token, folder, process)
+
+
+def _wait_for(server: Jupyter) -> None:
+    request = urllib.request.Request(f"{server.url}api", headers={"Authorization": f"token {server.token}"})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            urllib.request.urlopen(request).close()
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"the Jupyter server did not start:\n{server.log}")

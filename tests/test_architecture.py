@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": LEAVES | {"store", "worker.protocol", "worker.requests", "worker.caller"},
     "panels": LEAVES | {"client", "store", "worker.protocol", "worker.requests"},
     "magics": LEAVES | {"client", "panels", "store", "worker.protocol", "worker.requests"},
+    "server_extension": LEAVES | {"sandboxes", "worker"},
     "cli": LEAVES | {"embedded"},
 }
 # Inside the embedded server, the same: what each room may import of the others.
@@ -50,6 +51,7 @@ KEPT_IN = {
     "ipywidgets": {"panels"},
     "jupyter_server": {"server_extension"},
     "tornado": {"server_extension"},
+    "httpx": {"sandboxes", "server_extension", "worker"},
     "starlette": {"embedded"},
     "uvicorn": {"embedded"},
 }

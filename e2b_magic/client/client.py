@@ -14,7 +14,7 @@ from e2b_magic.client.sandboxes import SandboxVerbs
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration, from_environment
 from e2b_magic.store import Store, open_store
-from e2b_magic.worker.caller import Caller, InProcessCaller
+from e2b_magic.worker.caller import Caller, caller_for
 
 
 class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs):
@@ -23,7 +23,7 @@ class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs):
     Args:
         configuration: Which E2B to use and where the store lies; read from the environment when left out.
         store: Another store than the configuration's.
-        caller: Another way to a worker than in this process.
+        caller: Another way to a worker than the configuration's.
 
     Attributes:
         project: The current project's name.
@@ -38,7 +38,7 @@ class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs):
     ) -> None:
         known = configuration or from_environment()
         store = store or open_store(known.directory, user=known.user, space=known.space)
-        super().__init__(known, store, caller or InProcessCaller(known))
+        super().__init__(known, store, caller or caller_for(known))
 
     def __repr__(self) -> str:
         return f"<Client: project {self.project!r} on {self.configuration.backend}>"
@@ -70,5 +70,5 @@ class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs):
     def _reconfigure(self, configuration: Configuration) -> None:
         self._background.close(self._work.caller.close)
         self.configuration = configuration
-        self._work = Work(configuration, self._recorder, InProcessCaller(configuration))
+        self._work = Work(configuration, self._recorder, caller_for(configuration))
         self.changes.announce(SettingsChanged())

@@ -33,7 +33,9 @@ def _ask() -> str:
 def logout(context: Context, arguments: argparse.Namespace) -> None:
     """Forgets the key."""
     context.client.logout()
-    print("Forgot the key and every cached result; from here on sandboxes are on this machine")
+    configuration = context.client.configuration
+    where = "this machine" if configuration.worker is None else configuration.backend
+    print(f"Forgot the key and every cached result; from here on sandboxes are on {where}")
 
 
 COMMANDS = (

@@ -32,6 +32,7 @@ from e2b_magic.exceptions import (
     BackendError,
     E2BMagicError,
     InvalidRequestError,
+    RateLimitError,
     SandboxGoneError,
     SandboxUnreachableError,
 )
@@ -114,6 +115,7 @@ class SandboxManager:
         self._leases: dict[str, Lease] = {}
         self._arriving: dict[str, asyncio.Task[_Arrival]] = {}
         self._extending: set[asyncio.Task[None]] = set()
+        self._counting = asyncio.Lock()
 
     async def lease(self, request: Request, emit: Emit) -> Lease:
         """Gives the sandbox of a request's project, making one when there is none.
@@ -257,6 +259,8 @@ class SandboxManager:
         """Gives a lease on a sandbox, or None when it has ended; `connect` never shortens a sandbox's time."""
         try:
             with translating():
+                if self.configuration.shared and not await self._is_own(connection, sandbox_id):
+                    return None
                 sandbox = await AsyncSandbox.connect(sandbox_id, timeout=TIMEOUT, **connection.options())
                 info = await sandbox.get_info()
         except SandboxGoneError:
@@ -264,7 +268,31 @@ class SandboxManager:
         template = info.metadata.get("e2b-magic-template") or info.name or info.template_id
         return Lease(sandbox, connection, request.project_id, template, info.end_at.timestamp())
 
+    async def _is_own(self, connection: Connection, sandbox_id: str) -> bool:
+        """Whether a sandbox carries this user's name: to know an id is not enough where a key serves several users."""
+        info = await AsyncSandbox.get_info(sandbox_id, **connection.options())
+        return info.metadata.get("e2b-magic-user") == self.configuration.user
+
     async def _create(self, connection: Connection, request: Request) -> Lease:
+        if self.configuration.sandbox_limit is None:
+            return await self._create_one(connection, request)
+        async with self._counting:
+            await self._check_limit(connection, self.configuration.sandbox_limit)
+            return await self._create_one(connection, request)
+
+    async def _check_limit(self, connection: Connection, limit: int) -> None:
+        tags = {name: value for name, value in self._tags("").items() if name != "e2b-magic-project"}
+        pages = AsyncSandbox.list(query=SandboxQuery(metadata=tags), **connection.options())
+        count = 0
+        while pages.has_next and count < limit:
+            count += len(await pages.next_items())
+        if count >= limit:
+            raise RateLimitError(
+                f"You have {count} sandboxes, which is all that you may have at once: kill one, as with "
+                "`%e2b --project NAME kill`"
+            )
+
+    async def _create_one(self, connection: Connection, request: Request) -> Lease:
         sandbox = await AsyncSandbox.create(
             request.template,
             timeout=TIMEOUT,

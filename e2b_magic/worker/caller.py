@@ -1,6 +1,7 @@
 """How a request gets to a handler: one method, `call`, and the ways to do it.
 
-`InProcessCaller` runs the handler here. `FakeCaller` answers from functions that a test gives it, so that nobody has
+`InProcessCaller` runs the handler here. `HttpCaller`, in `worker.http_caller`, asks a Jupyter server for it;
+`caller_for` chooses between the two. `FakeCaller` answers from functions that a test gives it, so that nobody has
 to patch anything to see an error.
 """
 
@@ -44,11 +45,15 @@ class InProcessCaller:
 
     async def call(self, payload: dict[str, Any], emit: Emit) -> Envelope:
         """See `Caller.call`."""
+        return await (await self.handler()).handle(payload, emit)
+
+    async def handler(self) -> Handler:
+        """Gives the handler, made at the first call."""
         if self._handler is None:
             async with self._making:
                 if self._handler is None:
                     self._handler = await asyncio.to_thread(self._make)
-        return await self._handler.handle(payload, emit)
+        return self._handler
 
     def _make(self) -> Handler:
         # In a thread, since importing the SDK takes half a second, and only now, since a cached result needs none.
@@ -61,6 +66,15 @@ class InProcessCaller:
         """See `Caller.close`."""
         if self._handler is not None:
             await self._handler.close()
+
+
+def caller_for(configuration: Configuration) -> Caller:
+    """Gives the way to the configuration's worker: over HTTP where one is named, else in this process."""
+    if configuration.worker is None:
+        return InProcessCaller(configuration)
+    from e2b_magic.worker.http_caller import HttpCaller  # here, since its HTTP client takes a while to import
+
+    return HttpCaller(configuration, configuration.worker)
 
 
 Answer = Callable[[dict[str, Any], Emit], Awaitable[dict[str, Any]]]

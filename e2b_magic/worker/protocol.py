@@ -69,6 +69,13 @@ def event_from_json(data: dict[str, Any]) -> Event:
 
 Envelope = dict[str, Any]
 
+ALIVE = "alive"
+"""The `event` of a line of NDJSON that says only that the connection and the work live."""
+END = "end"
+"""The `event` of the last line, whose `envelope` is the answer."""
+REQUEST_ID = "E2B-Magic-Request"
+"""The header in which a client names a request, so that it can cancel it."""
+
 
 def success(data: dict[str, Any]) -> Envelope:
     """Gives the envelope of work that was done."""

@@ -1,12 +1,16 @@
-"""Commands and files in a real sandbox: what ends with an interrupt or a timeout, and each slip's one line."""
+"""Commands and files in a real sandbox: what ends with an interrupt or a timeout, and each slip's one line.
+
+All of it twice: with the worker in this process, and with the worker behind a real Jupyter server.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +31,14 @@ from e2b_magic.worker.protocol import Event, Output
 pytestmark = pytest.mark.sandbox
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@pytest.fixture(scope="module", params=["in-process", "http"])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start_jupyter: Callable[[], Any]
+) -> Iterator[Client]:
     """Gives a client on an embedded server that the module's tests share."""
     directory = tmp_path_factory.mktemp("commands") / "e2b-magic"
-    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    here = from_environment({"E2B_MAGIC_DIRECTORY": str(directory)})
+    client = Client(here if request.param == "in-process" else start_jupyter().configuration(directory))
     yield client
     client.close()
     runtime.stop(directory / "embedded")

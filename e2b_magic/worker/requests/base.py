@@ -50,12 +50,15 @@ class Request:
     """What every request carries.
 
     Attributes:
+        type: The word that stands for the class where a request travels.
+        repeatable: Whether it changes nothing, so that it may be sent again when its answer was lost.
         project_id: The project's name.
         template: The sandbox template, should a sandbox have to be made.
         sandbox_id: The sandbox that the client last knew for this project; empty when it knew none.
     """
 
     type: ClassVar[str]
+    repeatable: ClassVar[bool] = False
     project_id: str
     template: str = "base"
     sandbox_id: str = ""

@@ -62,6 +62,7 @@ class ReadFile(OnPath):
     """
 
     type: ClassVar[str] = "read_file"
+    repeatable: ClassVar[bool] = True
     limit: int = 64 * 1024 * 1024
 
 
@@ -70,6 +71,7 @@ class ListFiles(OnPath):
     """List a directory; the answer's `entries` are mappings of `FileEntry`."""
 
     type: ClassVar[str] = "list_files"
+    repeatable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ class SandboxStatus(Request):
     """Ask whether the project's sandbox is alive, without making one."""
 
     type: ClassVar[str] = "sandbox_status"
+    repeatable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

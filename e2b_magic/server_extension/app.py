@@ -1,0 +1,129 @@
+"""`E2BMagicApp`: what Jupyter loads, its settings, and how the parts are put together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from urllib.parse import urlunsplit
+
+from jupyter_server.auth import User
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Float, Int, Unicode
+
+from e2b_magic.config import Configuration, Worker, WorkerToken, from_environment
+from e2b_magic.exceptions import ConfigurationError
+from e2b_magic.server_extension import worker_routes
+from e2b_magic.server_extension.environment import take_settings
+from e2b_magic.server_extension.identity import OWNER, identity_of
+from e2b_magic.server_extension.kernels import equip_kernels
+from e2b_magic.server_extension.redaction import Redactor
+from e2b_magic.server_extension.tokens import Tokens
+from e2b_magic.server_extension.users import Limits, UserWorker, UserWorkers
+
+_EVERYWHERE = ("", "0.0.0.0", "::", "*")  # noqa: S104  these are compared with, not listened on
+
+
+class E2BMagicApp(ExtensionApp):
+    """E2B sandboxes for the users of this Jupyter server, with a key that none of their kernels holds."""
+
+    name = "e2b_magic"
+    load_other_extensions = True
+
+    kernel_url = Unicode(
+        "",
+        help="The URL, base URL included, at which kernels reach this server; its loopback address when empty.",
+    ).tag(config=True)
+    max_requests = Int(64, min=1, help="How many requests of one user may be at work at once.").tag(config=True)
+    max_sandboxes = Int(20, min=1, help="How many sandboxes one user may have at once.").tag(config=True)
+    max_seconds = Float(
+        0, min=0, help="How many seconds a request may take before it is ended; 0 for as long as it likes."
+    ).tag(config=True)
+    max_request_bytes = Int(32 * 1024 * 1024, min=1024, help="How many bytes a request may have.").tag(config=True)
+    max_previews = Int(
+        200, min=1, help="How many of a preview's requests and WebSockets one user may have open at once."
+    ).tag(config=True)
+
+    def initialize_settings(self) -> None:
+        """Takes the key, and puts everything together; Jupyter calls this once, before any kernel starts."""
+        assert self.serverapp is not None  # noqa: S101  Jupyter has set it
+        self.redactor = Redactor()
+        self.tokens = Tokens()
+        self.limits = Limits(
+            requests=self.max_requests,
+            sandboxes=self.max_sandboxes,
+            seconds=self.max_seconds,
+            body_bytes=self.max_request_bytes,
+            previews=self.max_previews,
+        )
+        self.configuration = self._configure()
+        self.workers = UserWorkers(self._worker_of)
+        self._watch_logs()
+        equip_kernels(self.serverapp.kernel_manager, self._kernel_variables)
+
+    def initialize_handlers(self) -> None:
+        """Gives Jupyter our routes."""
+        self.handlers.extend(worker_routes.ROUTES)
+
+    async def _start_jupyter_server_extension(self, serverapp: object) -> None:
+        # Again, since handlers of the log may have come with other extensions.
+        self._watch_logs()
+
+    async def stop_extension(self) -> None:
+        """Ends what is at work; sandboxes live on until their time is over."""
+        await self.workers.close()
+
+    def _configure(self) -> Configuration:
+        settings = take_settings(os.environ)
+        if key := settings.get("E2B_API_KEY"):
+            self.redactor.hide(key)
+        try:
+            return replace(from_environment(settings), sandbox_limit=self.max_sandboxes, shared=True)
+        except ConfigurationError as error:
+            # The server must start whatever is set for us; without the settings there is the embedded server.
+            self.log.error("e2b-magic: %s. Until then sandboxes are on this machine", error)  # noqa: TRY400  no traceback
+            kept = {name: value for name, value in settings.items() if not name.startswith("E2B_")}
+            return replace(from_environment(kept), sandbox_limit=self.max_sandboxes, shared=True)
+
+    def _watch_logs(self) -> None:
+        names = ("", "tornado.access", "tornado.application", "tornado.general", "e2b_magic")
+        self.redactor.watch(self.log, *(logging.getLogger(name or None) for name in names))
+        assert self.serverapp is not None  # noqa: S101  Jupyter has set it
+        if isinstance(self.serverapp.log, logging.Logger):
+            self.redactor.watch(self.serverapp.log)
+
+    def _worker_of(self, identity: str) -> UserWorker:
+        # The owner is whoever runs the server: the same sandboxes as without a server.
+        user = self.configuration.user if identity == OWNER else identity
+        return UserWorker(replace(self.configuration, user=user), self.limits, self.redactor, self.log)
+
+    def _kernel_variables(self, user: User | None) -> dict[str, str]:
+        """Gives what a kernel finds the worker with; nothing where it is not known whose kernel it is."""
+        assert self.serverapp is not None  # noqa: S101  Jupyter has set it
+        provider = self.serverapp.identity_provider
+        identity = OWNER if user is None else identity_of(provider, user)
+        bearer = user or User(OWNER)
+        if user is None and identity_of(provider, bearer) != OWNER:
+            return {}
+        token = self.tokens.for_kernels(identity, bearer)
+        url = self.kernel_url or self._loopback_url()
+        try:
+            worker = Worker(url, WorkerToken(token), self.configuration.backend)
+        except ConfigurationError as error:
+            self.log.warning("e2b-magic: kernels are given no worker: %s, or E2BMagicApp.kernel_url", error)
+            return {}
+        return {
+            "E2B_MAGIC_WORKER_URL": worker.url,
+            "E2B_MAGIC_WORKER_TOKEN": token,
+            "E2B_MAGIC_WORKER_BACKEND": worker.backend,
+            "E2B_MAGIC_USER": self.workers.of(identity).configuration.user,
+        }
+
+    def _loopback_url(self) -> str:
+        assert self.serverapp is not None  # noqa: S101  Jupyter has set it
+        server = self.serverapp
+        if server.sock:
+            return ""  # which no Worker takes: the kernels' client speaks TCP
+        host = "127.0.0.1" if server.ip in _EVERYWHERE else server.ip
+        netloc = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
+        return urlunsplit(("https" if server.certfile else "http", netloc, server.base_url, "", ""))

@@ -1,0 +1,151 @@
+"""Who is let in: each check that Jupyter makes, on every route of ours, and none of them switched off."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+
+from e2b_magic.client import Client
+from e2b_magic.config import from_environment
+
+from .conftest import run
+
+pytestmark = pytest.mark.sandbox
+
+ROUTES = [
+    ("GET", "health"),
+    ("POST", "worker"),
+    ("POST", "worker/stream"),
+    ("DELETE", "worker/stream/some-id"),
+]
+OPEN = "c.ServerApp.allow_unauthenticated_access = True\n"
+
+
+@pytest.fixture(scope="module", params=["", OPEN], ids=["closed", "open"])
+def server(request: pytest.FixtureRequest, start_jupyter: Callable[..., Any]) -> Any:
+    """Gives a server with `allow_unauthenticated_access` off, and one with it on: the second must not matter."""
+    return start_jupyter(request.param)
+
+
+@pytest.fixture
+def bare(server: Any) -> Iterator[httpx.Client]:
+    """Gives a client that shows nothing."""
+    with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def browser(server: Any, bare: httpx.Client) -> httpx.Client:
+    """Gives a client with the cookies of a user who has logged in, as a browser has them."""
+    page = bare.get("login")
+    xsrf = {"_xsrf": bare.cookies["_xsrf"]}
+    assert page.status_code == 200
+    bare.post("login", data={"password": server.token, **xsrf})
+    assert bare.get("api/me", headers={"Referer": server.url}).status_code == 200
+    return bare
+
+
+def _ask(client: httpx.Client, method: str, route: str, **headers: str) -> httpx.Response:
+    content = json.dumps(run("true")) if method == "POST" else None
+    return client.request(method, f"e2b-magic/{route}", content=content, headers=headers)
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+@pytest.mark.parametrize("shown", [{}, {"Authorization": "token wrong"}, {"Authorization": "token e2bw_wrong"}])
+def test_without_a_good_token_nobody_is_let_in(
+    bare: httpx.Client, method: str, route: str, shown: dict[str, str]
+) -> None:
+    """No token and wrong tokens are refused on every route, with every method."""
+    assert _ask(bare, method, route, **shown).status_code == 403
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES[1:])
+def test_a_cookie_alone_changes_nothing(browser: httpx.Client, method: str, route: str) -> None:
+    """With a cookie a request that changes something needs the XSRF token too; with it, it is let in."""
+    referer = {"Referer": str(browser.base_url)}
+    assert _ask(browser, method, route, **referer).status_code == 403
+    allowed = _ask(browser, method, route, **referer, **{"X-XSRFToken": browser.cookies["_xsrf"]})
+    assert allowed.status_code == (404 if method == "DELETE" else 200)
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+def test_a_foreign_page_is_refused(browser: httpx.Client, method: str, route: str) -> None:
+    """With a cookie, and even with the XSRF token, a request from another origin is refused."""
+    told = {"Origin": "https://evil.example", "X-XSRFToken": browser.cookies["_xsrf"]}
+    assert _ask(browser, method, route, **told).status_code in (403, 404)
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+def test_a_foreign_host_is_refused(server: Any, bare: httpx.Client, method: str, route: str) -> None:
+    """A name that was made to resolve to this machine is refused, with whatever token."""
+    told = {"Host": "evil.example", "Authorization": f"token {server.token}"}
+    assert _ask(bare, method, route, **told).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["../api", "%2e%2e%2fapi", "%00", "A", "a/b", "a" * 65])
+def test_an_id_is_an_id(server: Any, bare: httpx.Client, path: str) -> None:
+    """What is no id, however it is written, reaches no handler."""
+    told = {"Authorization": f"token {server.token}"}
+    answer = bare.send(bare.build_request("DELETE", f"e2b-magic/worker/stream/{path}", headers=told))
+    assert answer.status_code in (403, 404, 405)
+    assert "No such request is at work" not in answer.text
+
+
+@pytest.fixture
+def kernel(server: Any, bare: httpx.Client) -> Iterator[Callable[[str], str]]:
+    """Runs code in a kernel that the server has started, and gives what it prints."""
+    told = {"Authorization": f"token {server.token}"}
+    identity = bare.post("api/kernels", headers=told, json={}).json()["id"]
+    client: Any = BlockingKernelClient(connection_file=str(server.folder / "runtime" / f"kernel-{identity}.json"))
+    client.load_connection_file()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+
+    def execute(code: str) -> str:
+        texts: list[str] = []
+        client.execute_interactive(
+            code, timeout=60, output_hook=lambda message: texts.append(json.dumps(message["content"]))
+        )
+        return "".join(json.loads(text).get("text", text) for text in texts)
+
+    yield execute
+    client.stop_channels()
+    assert bare.delete(f"api/kernels/{identity}", headers=told).status_code == 204
+
+
+def test_a_kernels_token_opens_the_worker_alone(server: Any, bare: httpx.Client, kernel: Callable[[str], str]) -> None:
+    """What a kernel finds in its environment opens our routes, by the header only, and nothing of Jupyter's."""
+    printed = kernel("import os; print({n: v for n, v in os.environ.items() if n.startswith('E2B_MAGIC_')})")
+    variables = dict(re.findall(r"'(E2B_MAGIC_\w+)': '([^']*)'", printed))
+    token = variables["E2B_MAGIC_WORKER_TOKEN"]
+    assert token.startswith("e2bw_")
+    assert variables["E2B_MAGIC_WORKER_URL"].replace("localhost", "127.0.0.1") == server.url
+    told = {"Authorization": f"token {token}"}
+    assert _ask(bare, "GET", "health", **told).status_code == 200
+    assert _ask(bare, "POST", "worker", **told).json()["success"]
+    bare.cookies.clear()
+    assert bare.get(f"e2b-magic/health?token={token}").status_code == 403
+    for route in ("api/contents", "api/kernels", "api/terminals", "api/sessions"):
+        assert bare.get(route, headers={"Authorization": f"token {server.token}"}).status_code == 200
+        bare.cookies.clear()  # which the right token has brought
+        assert bare.get(route, headers=told).status_code == 403
+    assert bare.post("api/kernels", headers=told, json={}).status_code == 403
+
+
+def test_a_kernel_works_by_way_of_the_server(server: Any, kernel: Callable[[str], str], tmp_path: Any) -> None:
+    """The magics in such a kernel need nothing else: the command runs, by way of the server, in the owner's sandbox."""
+    printed = kernel("%load_ext e2b_magic\n%e2b run echo from-$((6 * 7))")
+    assert "from-42" in printed
+    assert '"type": "execute_command"' in server.log
+    # Without a server the same user finds the same sandbox.
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(server.directory)}))
+    assert kernel("r = %e2b run --no-cache true\nprint(r.sandbox_id)")
+    identity = client.execute_command("true", use_cache=False).sandbox_id
+    client.close()
+    assert identity in kernel("r = %e2b run --no-cache true\nprint(r.sandbox_id)")

@@ -1,0 +1,182 @@
+"""The worker's routes on a real server: what comes back, what is refused and why, and what ends what runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+import e2b_magic
+
+from .conftest import run, told
+
+pytestmark = pytest.mark.sandbox
+
+
+def test_health_tells_the_version_and_the_backend(http: httpx.Client) -> None:
+    """Whoever is let in learns which worker is there."""
+    answer = http.get("health")
+    assert answer.json() == {"status": "ok", "version": e2b_magic.__version__, "backend": "embedded"}
+
+
+def test_a_request_is_answered_with_its_envelope(http: httpx.Client) -> None:
+    """The plain route gives the envelope, in the words of the in-process worker."""
+    envelope = http.post("worker", json=run("echo out; echo err >&2; exit 3")).json()
+    assert envelope["success"]
+    assert envelope["data"] == {"exit_code": 3, "stdout": "out\n", "stderr": "err\n", "truncated": False}
+    assert abs(envelope["timestamp"] / 1000 - time.time()) < 60
+
+
+def test_a_stream_tells_what_happens_as_it_happens(http: httpx.Client) -> None:
+    """Events come as lines while the command still runs, and the envelope ends them."""
+    with http.stream("POST", "worker/stream", json=run("echo one; read -t 2 < <(sleep 9); echo two")) as response:
+        assert response.headers["content-type"] == "application/x-ndjson"
+        lines = response.iter_lines()
+        seen: list[dict[str, Any]] = []
+        while not any(event.get("text") == "one\n" for event in seen):
+            seen.append(json.loads(next(lines)))
+        first = time.monotonic()
+        seen += [json.loads(line) for line in lines]
+    assert time.monotonic() - first > 1
+    assert [event["event"] for event in seen] == ["attached", "output", "output", "end"]
+    assert seen[-1]["envelope"]["data"]["stdout"] == "one\ntwo\n"
+
+
+BAD = [
+    (b"{", "must be JSON"),
+    (b"", "must be JSON"),
+    (b"\xff\xfe", "must be JSON"),
+    (b"[" * 200_000, "must be JSON"),
+    (b"9" * 5_000, "must be JSON"),
+    (b"7", "must be a JSON object"),
+    (b"[]", "must be a JSON object"),
+    (b"{}", "Unknown request type None"),
+    (b'{"type": "launch_missiles"}', "Unknown request type 'launch_missiles': use one of"),
+    (json.dumps(run("ls", project_id="../etc")).encode(), "cannot name a project"),
+    (json.dumps(run("ls", colour="red")).encode(), "does not take colour"),
+    (json.dumps(run("ls", api_key=7)).encode(), "api_key must be a string"),
+    (json.dumps(run("ls", api_key="e2b_\n x")).encode(), "holds characters that no E2B API key has"),
+]
+
+
+@pytest.mark.parametrize("route", ["worker", "worker/stream"])
+@pytest.mark.parametrize(("body", "says"), BAD, ids=lambda value: repr(value)[:40])
+def test_what_cannot_be_meant_is_a_400_with_a_reason(http: httpx.Client, route: str, body: bytes, says: str) -> None:
+    """Broken, deep or foreign JSON, a scalar, an unknown type: 400, and one line of JSON that says what was wrong."""
+    answer = http.post(route, content=body)
+    assert answer.status_code == 400
+    envelope = answer.json()
+    assert (envelope["success"], envelope["code"]) == (False, "invalid_request")
+    assert says in envelope["error"]
+    assert "\n" not in envelope["error"]
+
+
+def test_a_request_id_must_be_one(http: httpx.Client) -> None:
+    """The id by which a request is cancelled holds what a path may hold."""
+    answer = http.post("worker/stream", json=run("true"), headers={"E2B-Magic-Request": "../x"})
+    assert answer.status_code == 400
+    assert "a-z, 0-9" in answer.json()["error"]
+
+
+def _chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 65536):
+        yield b" " * 65536
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_too_large_is_a_413_and_not_held(http: httpx.Client, server: Any, announced: bool) -> None:
+    """100 MB are refused, whether their length was announced or not, and the server does not keep them in memory."""
+    before = _peak_memory(server)
+    size = 100 * 1024 * 1024
+    headers = {"Content-Length": str(size)} if announced else {}
+    answer = http.post("worker", content=_chunks(size), headers=headers)
+    assert answer.status_code == 413
+    assert "at most 33,554,432 bytes (E2BMagicApp.max_request_bytes)" in answer.json()["error"]
+    assert answer.json()["code"] == "request_too_large"
+    assert _peak_memory(server) - before < 60 * 1024
+
+
+def _peak_memory(server: Any) -> int:
+    with open(f"/proc/{server.process.pid}/status") as lines:  # noqa: PTH123  a file of the kernel's
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def _alive(http: httpx.Client, mark: str) -> int:
+    script = f"grep -la '[{mark[0]}]{mark[1:]}' /proc/[0-9]*/cmdline | wc -l"
+    return int(http.post("worker", json=run(script)).json()["data"]["stdout"])
+
+
+def _until(http: httpx.Client, mark: str, count: int) -> None:
+    deadline = time.monotonic() + 20
+    while _alive(http, mark) != count:
+        assert time.monotonic() < deadline
+
+
+def test_leaving_ends_what_runs(http: httpx.Client) -> None:
+    """A client that closes its connection takes the command and its children with it."""
+    with http.stream("POST", "worker/stream", json=run("(exec -a leaver-2 sleep 321) & echo on; wait")) as response:
+        for line in response.iter_lines():
+            if "on" in json.loads(line).get("text", ""):
+                break
+        _until(http, "leaver-2", 1)
+    _until(http, "leaver-2", 0)
+
+
+def test_a_request_is_cancelled_by_its_id(http: httpx.Client) -> None:
+    """DELETE ends the command; the stream tells its last words and that it was interrupted."""
+    command = "trap 'echo bye; exit' INT; echo on; (exec -a canceller sleep 321) & while true; do sleep 0.05; done"
+    headers = {"E2B-Magic-Request": "one-to-cancel"}
+    with http.stream("POST", "worker/stream", json=run(command), headers=headers) as response:
+        lines = response.iter_lines()
+        while "on" not in json.loads(next(lines)).get("text", ""):
+            pass
+        assert http.delete("worker/stream/one-to-cancel").status_code == 204
+        rest = [json.loads(line) for line in lines]
+    assert rest[0]["text"] == "bye\n"
+    assert rest[-1]["envelope"]["code"] == "command_interrupted"
+    assert _alive(http, "canceller") == 0
+    assert http.delete("worker/stream/one-to-cancel").status_code == 404
+
+
+def test_fifty_streams_at_once_are_not_mixed(http: httpx.Client) -> None:
+    """Fifty commands stream at once: each gets its own lines, all of them, and other routes answer meanwhile."""
+
+    def one(number: int) -> list[dict[str, Any]]:
+        command = f"for i in 1 2 3 4 5; do echo {number}-$i; sleep 0.2; done"
+        with http.stream("POST", "worker/stream", json=run(command)) as response:
+            return told(response)
+
+    http.post("worker", json=run("true"))
+    api = f"{str(http.base_url).removesuffix('e2b-magic/')}api"
+    with ThreadPoolExecutor(50) as pool:
+        streams = [pool.submit(one, number) for number in range(50)]
+        waits = []
+        while not all(stream.done() for stream in streams):
+            began = time.monotonic()
+            assert http.get(api).status_code == 200
+            waits.append(time.monotonic() - began)
+            time.sleep(0.02)
+    for number, stream in enumerate(streams):
+        text = "".join(event.get("text", "") for event in stream.result())
+        assert text.split() == [f"{number}-{i}" for i in range(1, 6)]
+    # 100 ms on a quiet machine; a generous bound on the middle one, since the fifty clients share it.
+    assert sorted(waits)[len(waits) // 2] < 0.5
+
+
+def test_the_log_has_a_line_for_each_request(http: httpx.Client, server: Any) -> None:
+    """Who, what, where, how it ended and how long it took; neither the command nor a variable's value."""
+    http.post("worker", json=run("echo quiet-words", envs={"NAME": "hush-hush"}, project_id="audited"))
+    http.post("worker", json={"type": "kill_sandbox", "project_id": "audited"})
+    lines = [json.loads(line.split("e2b-magic request ")[1]) for line in server.log.splitlines() if "audited" in line]
+    assert [(line["type"], line["outcome"]) for line in lines] == [
+        ("execute_command", "success"),
+        ("kill_sandbox", "success"),
+    ]
+    assert lines[0].keys() == {"user", "type", "project", "request", "outcome", "seconds"}
+    assert "quiet-words" not in server.log
+    assert "hush-hush" not in server.log
