@@ -111,20 +111,20 @@ def _alive(http: httpx.Client, mark: str) -> int:
     return int(http.post("worker", json=run(script)).json()["data"]["stdout"])
 
 
-def _until(http: httpx.Client, mark: str, count: int) -> None:
+def _until(http: httpx.Client, mark: str, *, running: bool) -> None:
     deadline = time.monotonic() + 20
-    while _alive(http, mark) != count:
+    while bool(_alive(http, mark)) != running:
         assert time.monotonic() < deadline
 
 
 def test_leaving_ends_what_runs(http: httpx.Client) -> None:
     """A client that closes its connection takes the command and its children with it."""
     with http.stream("POST", "worker/stream", json=run("(exec -a leaver-2 sleep 321) & echo on; wait")) as response:
-        for line in response.iter_lines():
-            if "on" in json.loads(line).get("text", ""):
-                break
-        _until(http, "leaver-2", 1)
-    _until(http, "leaver-2", 0)
+        lines = response.iter_lines()
+        while "on" not in json.loads(next(lines)).get("text", ""):
+            pass
+        _until(http, "leaver-2", running=True)
+    _until(http, "leaver-2", running=False)
 
 
 def test_a_request_is_cancelled_by_its_id(http: httpx.Client) -> None:
