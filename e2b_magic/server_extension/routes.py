@@ -58,15 +58,22 @@ class BoundedBody(Route):
         self._parts: list[bytes] = []
 
     async def prepare(self) -> None:  # type: ignore[override]  # Jupyter's own says that it may give an awaitable
-        """Asks who it is, then looks at the length that was announced.
+        """Asks who it is; a refusal is told when the body is through.
 
-        Raises:
-            HTTPError: 413, the body is too large.
+        On a refusal before that tornado closes the connection, and the client, still sending, might never read why.
         """
-        await super().prepare()
         self._largest = self.extension.limits.body_bytes
-        if not self._finished and int(self.request.headers.get("Content-Length") or 0) > self._largest:
-            self.refuse_size()
+        try:
+            await super().prepare()
+        except web.HTTPError as error:
+            self._largest = 0
+            refusal = error
+
+            def refuse(*arguments: str) -> None:
+                raise refusal
+
+            # In the method's place, so that nothing of it can run.
+            setattr(self, str(self.request.method).lower(), refuse)
 
     def data_received(self, chunk: bytes) -> None:
         """Takes a piece of the body in; what is too much is let go."""
@@ -81,10 +88,8 @@ class BoundedBody(Route):
             HTTPError: 413, the body was too large.
         """
         if self._size > self._largest:
-            self.refuse_size()
+            raise web.HTTPError(
+                413, f"A request may have at most {self._largest:,} bytes (E2BMagicApp.max_request_bytes)"
+            )
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-    def refuse_size(self) -> None:
-        """Says that the body is too large."""
-        raise web.HTTPError(413, f"A request may have at most {self._largest:,} bytes (E2BMagicApp.max_request_bytes)")

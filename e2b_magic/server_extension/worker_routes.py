@@ -75,8 +75,6 @@ class _Requests(BoundedBody, APIHandler):
         """Answers what Jupyter or tornado refuse; a body that is too large as an envelope, with its reason."""
         error = kwargs.get("exc_info", (None, None))[1]
         if status_code == 413 and isinstance(error, web.HTTPError):
-            # The client may still be sending: what follows on this connection is no new request.
-            self.set_header("Connection", "close")
             self.answer(failure(RequestTooLargeError(error.log_message)))
         else:
             super().write_error(status_code, **kwargs)
