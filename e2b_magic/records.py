@@ -191,6 +191,50 @@ class FileEntry(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreeEntry(_Record):
+    """Something in a tree of files, here or in a sandbox.
+
+    Attributes:
+        name: Its path from the tree's root, with slashes; empty for the root itself.
+        type: `file`, `dir`, `link` or `other`.
+        size: Bytes.
+        modified_at: Seconds since the epoch.
+        mode: Its permission bits.
+        target: Where a link leads.
+        checksum: A file's SHA-256 in hexadecimal digits, when it was asked for.
+    """
+
+    name: str
+    type: str
+    size: int = 0
+    modified_at: float = 0.0
+    mode: int = 0o644
+    target: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferResult(_Record):
+    """What a transfer brought.
+
+    Attributes:
+        path: Where it is now: a path in the sandbox for what was put there, one on this machine for what was fetched.
+        files: How many files it brought.
+        size: Their bytes.
+        duration: Seconds it took.
+        removed: How many files it removed, since they are no longer on the other side.
+        left_out: What was not brought, each with the reason.
+    """
+
+    path: str
+    files: int
+    size: int
+    duration: float
+    removed: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxState(_Record):
     """A project's sandbox, as its server sees it.
 

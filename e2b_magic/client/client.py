@@ -11,13 +11,14 @@ from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.files import FileVerbs
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.sandboxes import SandboxVerbs
+from e2b_magic.client.transfers import TransferVerbs
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration, from_environment
 from e2b_magic.store import Store, open_store
 from e2b_magic.worker.caller import Caller, caller_for
 
 
-class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs):
+class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, TransferVerbs):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

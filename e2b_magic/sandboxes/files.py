@@ -16,6 +16,7 @@ from e2b_magic.exceptions import (
     FileError,
     FileTooLargeError,
     InvalidRequestError,
+    NotEnoughSpaceError,
     RemotePathError,
     SandboxGoneError,
     SandboxUnreachableError,
@@ -25,10 +26,11 @@ from e2b_magic.sandboxes.manager import Lease, SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.base import Request
-from e2b_magic.worker.requests.files import ListFiles, ReadFile, RemoveFile, WriteFile
+from e2b_magic.worker.requests.files import ListFiles, OnPath, ReadFile, RemoveFile, WriteFile
 
 
-def _entry(info: EntryInfo) -> FileEntry:
+def entry_of(info: EntryInfo) -> FileEntry:
+    """Gives our record of what the SDK tells of a file."""
     return FileEntry(
         name=info.name,
         path=info.path,
@@ -42,7 +44,7 @@ def _entry(info: EntryInfo) -> FileEntry:
 
 
 @asynccontextmanager
-async def _leased(manager: SandboxManager, request: Request, emit: Emit) -> AsyncIterator[Lease]:
+async def leased(manager: SandboxManager, request: Request, emit: Emit) -> AsyncIterator[Lease]:
     """Gives a lease and the SDK's errors as ours; a sandbox found to be gone is forgotten."""
     lease = await manager.lease(request, emit)
     try:
@@ -70,7 +72,7 @@ async def write(manager: SandboxManager, request: WriteFile, emit: Emit) -> dict
         NotEnoughSpaceError: The sandbox's disk is full.
     """
     content = _content(request)
-    async with _leased(manager, request, emit) as lease:
+    async with leased(manager, request, emit) as lease:
         files = lease.sandbox.files
         with suppress(FileNotFoundException):  # then it is made
             if (await files.get_info(request.path, user=request.user)).type is FileType.DIR:
@@ -80,38 +82,41 @@ async def write(manager: SandboxManager, request: WriteFile, emit: Emit) -> dict
         else:
             await files.write(request.path, content, user=request.user, request_timeout=0)
         if request.mode is not None:
-            await _shell(lease.sandbox, request, f"chmod -- {request.mode:o} {_quoted(request.path)}")
-        return _entry(await files.get_info(request.path, user=request.user)).to_json()
+            await shell(lease.sandbox, request, f"chmod -- {request.mode:o} {quoted(request.path)}")
+        return entry_of(await files.get_info(request.path, user=request.user)).to_json()
 
 
 async def _append(sandbox: AsyncSandbox, request: WriteFile, content: bytes) -> None:
     """Adds to a file's end: E2B only writes whole files, so the addition is uploaded and joined by a command."""
     part = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
     await sandbox.files.write(part, content, user=request.user, request_timeout=0)
-    path = _quoted(request.path)
-    await _shell(
+    path = quoted(request.path)
+    await shell(
         sandbox, request, f"trap 'rm -f {part}' EXIT; mkdir -p -- \"$(dirname -- {path})\" && cat {part} >> {path}"
     )
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     """Gives a path as the shell reads it: to the letter, but for a home at its beginning, and never as an option."""
     if path == "~" or path.startswith("~/"):
         return "~" + shlex.quote(path[1:]) if path[1:] else "~"
     return shlex.quote(path if path.startswith("/") else f"./{path}")
 
 
-async def _shell(sandbox: AsyncSandbox, request: WriteFile, command: str) -> None:
-    """Runs a command on a request's path.
+async def shell(sandbox: AsyncSandbox, request: OnPath, command: str) -> str:
+    """Runs a command on a request's path and gives what it wrote; it may take as long as it does.
 
     Raises:
         FileError: It failed; the text is the last line of the command's own.
     """
     try:
-        await sandbox.commands.run(command, user=request.user)
+        with translating():
+            return (await sandbox.commands.run(command, user=request.user, timeout=0)).stdout
     except CommandExitException as failed:
         lines = failed.stderr.strip().splitlines()
-        raise FileError(f"{request.path}: {lines[-1] if lines else f'exit code {failed.exit_code}'}") from None
+        said = lines[-1] if lines else f"exit code {failed.exit_code}"
+        kind = NotEnoughSpaceError if "No space left" in said else FileError
+        raise kind(f"{request.path}: {said}") from None
 
 
 async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[str, Any]:
@@ -122,7 +127,7 @@ async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[s
         RemotePathError: A directory stands there.
         FileTooLargeError: It is larger than the request's limit.
     """
-    async with _leased(manager, request, emit) as lease:
+    async with leased(manager, request, emit) as lease:
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if info.type is FileType.DIR:
             raise RemotePathError(f"{request.path} is a directory: list it, or name a file in it")
@@ -143,7 +148,7 @@ async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[s
                 f"{request.path} has {max(size, info.size) / 1e6:,.0f} MB and read_file gives at most "
                 f"{request.limit / 1e6:,.0f} MB: read a part of it with a command such as head, or raise limit"
             )
-        return {**_entry(info).to_json(), "content": base64.b64encode(b"".join(chunks)).decode()}
+        return {**entry_of(info).to_json(), "content": base64.b64encode(b"".join(chunks)).decode()}
 
 
 async def list_directory(manager: SandboxManager, request: ListFiles, emit: Emit) -> dict[str, Any]:
@@ -153,11 +158,11 @@ async def list_directory(manager: SandboxManager, request: ListFiles, emit: Emit
         RemoteFileNotFoundError: There is nothing at the path.
         RemotePathError: A file stands there.
     """
-    async with _leased(manager, request, emit) as lease:
+    async with leased(manager, request, emit) as lease:
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if info.type is not FileType.DIR:
             raise RemotePathError(f"{request.path} is a file: read it, or list its directory")
-        found = [_entry(entry) for entry in await lease.sandbox.files.list(request.path, user=request.user)]
+        found = [entry_of(entry) for entry in await lease.sandbox.files.list(request.path, user=request.user)]
         found.sort(key=lambda entry: (entry.type != "dir", entry.name))
         return {"entries": [entry.to_json() for entry in found]}
 
@@ -169,9 +174,9 @@ async def remove(manager: SandboxManager, request: RemoveFile, emit: Emit) -> di
         RemoteFileNotFoundError: There is nothing at the path.
         RemotePathError: A directory stands there and the request is not recursive.
     """
-    async with _leased(manager, request, emit) as lease:
+    async with leased(manager, request, emit) as lease:
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if info.type is FileType.DIR and not request.recursive:
             raise RemotePathError(f"{request.path} is a directory: ask for it with all in it (recursive) to remove it")
         await lease.sandbox.files.remove(request.path, user=request.user)
-        return _entry(info).to_json()
+        return entry_of(info).to_json()

@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from e2b import AsyncSandbox, SandboxInfo, SandboxQuery
 from filelock import AsyncFileLock
@@ -93,6 +94,14 @@ class Lease:
             )
 
 
+class Kept(Protocol):
+    """What outlives the request that made it, such as a transfer."""
+
+    async def close(self) -> None:
+        """Ends it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     """A lease as whoever waited for it is told of it: was it made, and does it stand for one that was lost?"""
@@ -107,6 +116,9 @@ class SandboxManager:
 
     Args:
         configuration: Which E2B to use, and where the lock files lie.
+
+    Attributes:
+        kept: What outlives a request, by the id that later ones name it with; closed with the manager.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -116,6 +128,7 @@ class SandboxManager:
         self._arriving: dict[str, asyncio.Task[_Arrival]] = {}
         self._extending: set[asyncio.Task[None]] = set()
         self._counting = asyncio.Lock()
+        self.kept: dict[str, Kept] = {}
 
     async def lease(self, request: Request, emit: Emit) -> Lease:
         """Gives the sandbox of a request's project, making one when there is none.
@@ -180,6 +193,7 @@ class SandboxManager:
 
     async def close(self) -> None:
         """Ends the manager's own work; the sandboxes live on until their time is over."""
+        await asyncio.gather(*[kept.close() for kept in list(self.kept.values())], return_exceptions=True)
         tasks = [*self._arriving.values(), *self._extending]
         for task in tasks:
             task.cancel()

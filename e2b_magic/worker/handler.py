@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
-from e2b_magic.sandboxes import SandboxManager, commands, files, lifecycle
+from e2b_magic.sandboxes import SandboxManager, commands, files, lifecycle, transfers
 from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.validation import parse_request
@@ -31,6 +31,12 @@ WORK: dict[str, Work] = {
     "read_file": files.read,
     "list_files": files.list_directory,
     "remove_file": files.remove,
+    "list_tree": transfers.list_tree,
+    "open_upload": transfers.open_upload,
+    "open_download": transfers.open_download,
+    "send_piece": transfers.send_piece,
+    "receive_piece": transfers.receive_piece,
+    "close_transfer": transfers.close_transfer,
     "sandbox_status": lifecycle.status,
     "kill_sandbox": lifecycle.kill,
     "setup_project": _not_offered,

@@ -45,7 +45,7 @@ def _plain(kind: Any) -> frozenset[type]:
         return frozenset().union(*map(_plain, typing.get_args(kind)))
     if kind is float:
         return frozenset({int, float})
-    return frozenset({kind}) if kind in (str, int, bool, type(None)) else frozenset()
+    return frozenset({kind}) if kind in (str, bytes, int, bool, type(None)) else frozenset()
 
 
 def _fits(value: object, kind: Any) -> bool:
@@ -58,16 +58,27 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, dict) and all(
             isinstance(name, str) and _fits(item, arguments[1]) for name, item in value.items()
         )
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
     if kind in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _kind_name(kind: Any) -> str:
-    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    names = {
+        str: "a string",
+        bytes: "bytes",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        type(None): "null",
+    }
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType or origin is typing.Union:
         return " or ".join(map(_kind_name, arguments))
     if origin is Literal:
         return " or ".join(map(repr, arguments))
+    if origin is list:
+        return "a list of strings"
     return "a mapping of strings to strings" if origin is dict else names.get(kind, str(kind))

@@ -5,17 +5,19 @@ A request is a mapping with a `type` and the fields of one of the dataclasses in
 `Progress`, `Attached`. It ends with one envelope: `{"success": true, "data": …, "timestamp": …}` or `{"success":
 false, "error": …, "code": …, "timestamp": …}`, where `code` is that of a class in `e2b_magic.exceptions` and
 `timestamp` counts milliseconds. All of it is JSON, so the same words travel in a process and over HTTP (events as
-lines of NDJSON).
+lines of NDJSON), but for the `bytes` of a transfer: they stay what they are in a process, where base64 would cost more
+than the transfer, and are base64 over HTTP (`json_default` writes it, `binary` reads both).
 """
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from e2b_magic.exceptions import E2BMagicError, from_code
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, from_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +99,30 @@ def unwrap(envelope: Envelope) -> dict[str, Any]:
         data: dict[str, Any] = envelope["data"]
         return data
     raise from_code(envelope["code"], envelope["error"])
+
+
+def json_default(value: object) -> str:
+    """Gives bytes as base64: the `default` with which `json.dumps` writes what travels over HTTP.
+
+    Raises:
+        TypeError: It is something else, which nothing that travels may hold.
+    """
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    raise TypeError(f"{type(value).__name__} does not travel")
+
+
+def binary(value: object) -> bytes:
+    """Gives the bytes of a field that holds them as they are, or in base64.
+
+    Raises:
+        InvalidRequestError: It holds neither.
+    """
+    if isinstance(value, bytes):
+        return value
+    try:
+        if isinstance(value, str):
+            return base64.b64decode(value, validate=True)
+    except ValueError:
+        pass
+    raise InvalidRequestError("a piece of a transfer must be in base64")

@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.worker.kinds import kinds_of
+from e2b_magic.worker.protocol import binary
 from e2b_magic.worker.requests import REQUESTS, Request
 
 
@@ -28,4 +29,7 @@ def parse_request(payload: object) -> Request:
     needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
     if missing := sorted(needed - values.keys()):
         raise InvalidRequestError(f"{kind} needs {', '.join(missing)}")
+    for name, kind in expected.items():
+        if kind is bytes:
+            values[name] = binary(values[name])
     return request(**values)

@@ -1,0 +1,105 @@
+"""Requests that carry files of any size, and whole trees, piece by piece.
+
+A transfer is opened, its pieces are sent or received one after the other, and it is closed; to close it with
+`discard` leaves everything as it was. The client asks for each piece itself, so that neither side ever holds more than
+a
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.worker.requests.base import Request, check_text
+from e2b_magic.worker.requests.files import OnPath
+
+PIECE = 4 * 1024 * 1024
+"""The largest piece, in bytes: large enough that a request's own cost vanishes in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListTree(OnPath):
+    """List all that lies in a directory, or the one file at a path; the answer's `entries` are those of `TreeEntry`.
+
+    Attributes:
+        checksums: Whether to give each file's SHA-256, which means reading it.
+    """
+
+    type: ClassVar[str] = "list_tree"
+    checksums: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenUpload(OnPath):
+    """Open an upload; the answer's `transfer` is its id.
+
+    Attributes:
+        archive: Whether the pieces are a tar archive to be unpacked in the directory `path`, which is made.
+        name: What a file is called, should a directory stand at `path`.
+        mode: The file's permission bits; as the sandbox makes it when None.
+    """
+
+    type: ClassVar[str] = "open_upload"
+    archive: bool = False
+    name: str = ""
+    mode: int | None = None
+
+    def __post_init__(self) -> None:
+        OnPath.__post_init__(self)
+        if "/" in self.name or self.name in (".", ".."):
+            raise InvalidRequestError(f"{self.name!r} cannot name a file: leave out its directories")
+        check_text("The name", self.name)
+        if self.mode is not None and not 0 <= self.mode <= 0o7777:
+            raise InvalidRequestError(f"mode must lie between 0 and 0o7777, not {self.mode!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDownload(OnPath):
+    """Open a download; the answer's `transfer` is its id.
+
+    Attributes:
+        archive: Whether to give the directory at `path` as a tar archive.
+        names: What to put into the archive, relative to `path`; everything when empty.
+    """
+
+    type: ClassVar[str] = "open_download"
+    archive: bool = False
+    names: list[str] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnTransfer(Request):
+    transfer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendPiece(_OnTransfer):
+    """Send the next piece of an upload; answered as soon as there is room for another."""
+
+    type: ClassVar[str] = "send_piece"
+    content: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        if len(self.content) > PIECE:
+            raise InvalidRequestError(f"a piece has at most {PIECE:,} bytes, not {len(self.content):,}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivePiece(_OnTransfer):
+    """Ask for the next piece of a download; the answer's `content` is empty at the end."""
+
+    type: ClassVar[str] = "receive_piece"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseTransfer(_OnTransfer):
+    """End a transfer; the answer to an upload's end is the entry of what was written.
+
+    Attributes:
+        discard: Leave everything as it was before.
+    """
+
+    type: ClassVar[str] = "close_transfer"
+    discard: bool = False

@@ -1,0 +1,201 @@
+"""Archives as a sandbox may make them, the hostile ones first: what is written, and what never is."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2b_magic.client.trees.packing import pack
+from e2b_magic.client.trees.scanning import Exclusions, scan
+from e2b_magic.client.trees.unpacking import Unpacking
+from e2b_magic.exceptions import FileError
+
+Member = tuple[str, dict[str, Any]]
+
+
+def _archive(members: Iterable[Member]) -> io.BytesIO:
+    """Gives an archive of members with these names and properties; a `text` is a file's content."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for name, properties in members:
+            content = properties.pop("text", "").encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for key, value in properties.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(content))
+    return io.BytesIO(written.getvalue())
+
+
+def _files(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in sorted(root.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.fixture(params=["new", "there"])
+def destination(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Gives a place to unpack to: one that is not there yet, and one that is."""
+    path = tmp_path / "inner" / "tree"
+    path.parent.mkdir()
+    if request.param == "there":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "a/b/../../../evil"])
+def test_a_name_that_leads_out_refuses_the_archive(destination: Path, name: str) -> None:
+    """No file appears outside, and the error names the entry."""
+    with pytest.raises(FileError, match="may lead out of"):
+        Unpacking(destination).unpack(_archive([(name, {"text": "x"})]))
+    assert not list(destination.parent.parent.rglob("evil"))
+
+
+def test_a_link_that_leads_out_is_not_made(destination: Path) -> None:
+    """Absolute links and those with too many `..` are left out and named; those inside are made."""
+    links = [("out", "/etc/passwd"), ("up", "../../x"), ("d/in", "../f"), ("f2", "f")]
+    members: list[Member] = [
+        ("f", {"text": "x"}),
+        *((name, {"type": tarfile.SYMTYPE, "linkname": to}) for name, to in links),
+    ]
+    unpacking = Unpacking(destination)
+    unpacking.unpack(_archive(members))
+    assert _files(destination) == {"d/in": "../f", "f": "x", "f2": "f"}
+    assert [line.split()[0] for line in unpacking.left_out] == ["out", "up"]
+
+
+def test_nothing_is_written_through_a_link(destination: Path, tmp_path: Path) -> None:
+    """A link in the archive, then a file through it: refused, wherever the link may lead."""
+    members = [
+        ("sub", {"type": tarfile.DIRTYPE}),
+        ("d", {"type": tarfile.SYMTYPE, "linkname": "sub"}),
+        ("d/f", {"text": "x"}),
+    ]
+    with pytest.raises(FileError, match="is a link"):
+        Unpacking(destination).unpack(_archive(members))
+
+
+def test_nothing_is_written_through_a_link_that_was_there(tmp_path: Path) -> None:
+    """A link of the user's own in the destination is not followed either."""
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    outside.mkdir()
+    tree.mkdir()
+    (tree / "d").symlink_to(outside)
+    with pytest.raises(FileError, match="is a link"):
+        Unpacking(tree).unpack(_archive([("d/f", {"text": "x"})]))
+    assert not list(outside.iterdir())
+
+
+def test_a_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    """A link under the file's own name is replaced, and what it led to stays as it is."""
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    outside.write_text("mine")
+    tree.mkdir()
+    (tree / "f").symlink_to(outside)
+    Unpacking(tree).unpack(_archive([("f", {"text": "x"})]))
+    assert (outside.read_text(), (tree / "f").read_text()) == ("mine", "x")
+
+
+def test_devices_and_pipes_are_left_out(destination: Path) -> None:
+    """What is neither file, directory nor link is named and not made; a setuid bit is not kept."""
+    members: list[Member] = [
+        ("pipe", {"type": tarfile.FIFOTYPE}),
+        ("disk", {"type": tarfile.BLKTYPE, "devmajor": 8, "devminor": 0}),
+        ("run", {"text": "#!/bin/sh", "mode": 0o4755}),
+    ]
+    unpacking = Unpacking(destination)
+    unpacking.unpack(_archive(members))
+    assert _files(destination) == {"run": "#!/bin/sh"}
+    assert (destination / "run").stat().st_mode & 0o7777 == 0o755
+    assert len(unpacking.left_out) == 2
+
+
+def test_a_name_that_comes_twice_writes_nothing_strange(tmp_path: Path) -> None:
+    """In a new tree, a link and then a file of the same name: the file is not written where the link leads."""
+    outside = tmp_path / "outside"
+    link = {"type": tarfile.SYMTYPE, "linkname": "g"}
+    members: list[Member] = [("f", link), ("f", {"text": "x"})]
+    with pytest.raises(FileError):
+        Unpacking(tmp_path / "tree").unpack(_archive(members))
+    assert not outside.exists()
+    assert not (tmp_path / "tree").exists()
+
+
+def test_a_broken_archive_leaves_a_new_tree_out(tmp_path: Path) -> None:
+    """An archive that ends in the middle is one clear line; neither half a tree nor a hidden one stays."""
+    whole = _archive([("a", {"text": "x" * 2000}), ("b", {"text": "y" * 2000})]).getvalue()
+    with pytest.raises(FileError, match="damaged"):
+        Unpacking(tmp_path / "tree").unpack(io.BytesIO(whole[:1500]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_archive_leaves_the_old_file(tmp_path: Path) -> None:
+    """A file that was there stays as it was until the new one is whole."""
+    (tmp_path / "a").write_text("old")
+    whole = _archive([("a", {"text": "x" * 2000})]).getvalue()
+    with pytest.raises(FileError):
+        Unpacking(tmp_path).unpack(io.BytesIO(whole[:1500]))
+    assert _files(tmp_path) == {"a": "old"}
+
+
+def test_a_tree_survives_packing_and_unpacking(tmp_path: Path) -> None:
+    """Names of any kind and length, modes, times, links and empty directories come through."""
+    root = tmp_path / "root"
+    deep = root / ("d" * 90) / ("e" * 90)
+    deep.mkdir(parents=True)
+    (root / "empty").mkdir()
+    (deep / ("ü n\n" + "x" * 150)).write_text("content")
+    (root / "run.sh").write_text("#!/bin/sh")
+    (root / "run.sh").chmod(0o755)
+    (root / "link").symlink_to("run.sh")
+    tree = scan(root)
+    blocks = pack(root, tree.entries, 1000)
+    unpacking = Unpacking(tmp_path / "copy")
+    unpacking.unpack(io.BytesIO(b"".join(blocks)))
+    assert _files(tmp_path / "copy") == _files(root)
+    # An archive holds whole seconds, and a link's own time is not kept.
+    here, there = (
+        [(e.name, e.type, e.mode, e.type == "link" or int(e.modified_at)) for e in one.entries]
+        for one in (tree, scan(tmp_path / "copy"))
+    )
+    assert here == there
+
+
+def test_gitignore_files_hold_where_they_lie(tmp_path: Path) -> None:
+    """Inner files override outer ones, as with git; `.git` is left out, and a pattern of one's own too."""
+    for name, text in {
+        ".gitignore": "*.log\nbuild/\n",
+        "a.log": "", "b.txt": "", "build/x": "", "sub/.gitignore": "!keep.log\n", "sub/keep.log": "", "sub/c.log": "",
+        ".git/config": "", "data.bin": "",
+    }.items():  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+    found = {entry.name for entry in scan(tmp_path, Exclusions(["*.bin"], gitignore=True)).entries}
+    assert found == {".gitignore", "b.txt", "sub", "sub/.gitignore", "sub/keep.log"}
+
+
+def test_what_cannot_be_brought_is_named(tmp_path: Path) -> None:
+    """A pipe in the tree is left out with a line that names it."""
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    tree = scan(tmp_path)
+    assert tree.entries == []
+    assert tree.left_out == ["pipe is neither file, directory nor link"]
+
+
+def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
+    """A file that grew between the look and the reading breaks the transfer off, not the archive."""
+    (tmp_path / "log").write_text("x")
+    tree = scan(tmp_path)
+    (tmp_path / "log").write_text("longer")
+    with pytest.raises(FileError, match="changed while it was read"):
+        list(pack(tmp_path, tree.entries, 1000))
