@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from e2b_magic.client import Client
     from e2b_magic.magics.expansion import Expander
+    from e2b_magic.magics.progress import ProgressBar
     from e2b_magic.magics.streaming import Printer
 
 
@@ -49,6 +50,12 @@ class Context:
         from e2b_magic.magics.streaming import Printer
 
         return Printer(quiet=quiet)
+
+    def progress_bar(self, title: str) -> ProgressBar:
+        """Shows how far a transfer has come."""
+        from e2b_magic.magics.progress import ProgressBar
+
+        return ProgressBar(title)
 
     @property
     def expander(self) -> Expander:

@@ -7,7 +7,7 @@ from typing import Final
 
 from IPython.core.error import UsageError
 
-from e2b_magic.magics import account, files, past, projects, running
+from e2b_magic.magics import account, files, past, projects, running, transfers
 from e2b_magic.magics.command import Argument, Command, did_you_mean
 from e2b_magic.magics.context import Context
 
@@ -77,6 +77,7 @@ _HELP = Command(
 ALL: Final[tuple[Command, ...]] = (
     *running.COMMANDS,
     *files.COMMANDS,
+    *transfers.COMMANDS,
     *past.COMMANDS,
     *projects.COMMANDS,
     *account.COMMANDS,

@@ -91,7 +91,7 @@ class _Stream:
 
     @property
     def _coloured(self) -> bool:
-        return _is_kernels(self.target) or self.target.isatty()
+        return is_kernels(self.target) or self.target.isatty()
 
     @property
     def pending(self) -> bool:
@@ -134,9 +134,10 @@ class _Stream:
         target = self.target
         target.write(text)
         # A kernel's stream sends what it has every 0.2 s by itself, and would make one message of each flush.
-        if not _is_kernels(target):
+        if not is_kernels(target):
             target.flush()
 
 
-def _is_kernels(stream: TextIO) -> bool:
+def is_kernels(stream: TextIO) -> bool:
+    """Whether a stream leads to a notebook's cell."""
     return hasattr(stream, "flush_interval")  # ipykernel.iostream.OutStream, not imported to be asked

@@ -73,7 +73,7 @@ def test_a_link_that_leads_out_is_not_made(destination: Path) -> None:
 
 def test_nothing_is_written_through_a_link(destination: Path, tmp_path: Path) -> None:
     """A link in the archive, then a file through it: refused, wherever the link may lead."""
-    members = [
+    members: list[Member] = [
         ("sub", {"type": tarfile.DIRTYPE}),
         ("d", {"type": tarfile.SYMTYPE, "linkname": "sub"}),
         ("d/f", {"text": "x"}),

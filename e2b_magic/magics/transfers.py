@@ -1,0 +1,176 @@
+"""`%e2b put`, `get` and `sync`: files and trees between this machine and the sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from e2b_magic.magics.command import Argument, Command
+from e2b_magic.magics.context import Context
+from e2b_magic.magics.display import counted, size
+from e2b_magic.magics.options import PROJECT, USER
+from e2b_magic.magics.terminal import one_line
+
+if TYPE_CHECKING:
+    from e2b_magic.records import TransferResult
+
+WATCH_EVERY: Final = 1.0
+"""How often `sync --watch` looks for changes, in seconds."""
+_SHOWN_LEFT_OUT: Final = 5
+
+
+def put(context: Context, arguments: argparse.Namespace) -> None:
+    """Brings a file or directory into the sandbox."""
+    with context.progress_bar(f"put {arguments.local}") as bar:
+        result = context.client.upload(
+            arguments.local,
+            arguments.remote,
+            exclude=arguments.exclude,
+            on_progress=bar,
+            **_where(context, arguments),
+        )
+    _tell("Put", result)
+
+
+def get(context: Context, arguments: argparse.Namespace) -> None:
+    """Brings a file or directory of the sandbox here."""
+    with context.progress_bar(f"get {arguments.remote}") as bar:
+        result = context.client.download(
+            arguments.remote,
+            arguments.local,
+            exclude=arguments.exclude,
+            on_progress=bar,
+            **_where(context, arguments),
+        )
+    _tell("Got", result)
+
+
+def sync(context: Context, arguments: argparse.Namespace) -> None:
+    """Brings what has changed, once, or for as long as the cell runs."""
+    _tell("Brought", _sync(context, arguments))
+    if not arguments.watch:
+        return
+    print(f"Watching {arguments.local}: interrupt to stop")
+    try:
+        while True:
+            time.sleep(WATCH_EVERY)
+            result = _sync(context, arguments)
+            if result.files or result.removed:
+                _tell("Brought", result)
+    except KeyboardInterrupt:
+        # The way out that the line above names, and no failure: what comes after the cell is to run.
+        print("Stopped watching")
+
+
+def _sync(context: Context, arguments: argparse.Namespace) -> TransferResult:
+    with context.progress_bar(f"sync {arguments.local}") as bar:
+        return context.client.sync_directory(
+            arguments.local,
+            arguments.remote,
+            exclude=arguments.exclude,
+            gitignore=not arguments.all,
+            delete=arguments.delete,
+            checksum=arguments.checksum,
+            on_progress=bar,
+            **_where(context, arguments),
+        )
+
+
+def _where(context: Context, arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"project": arguments.project, "user": arguments.user, "on_event": context.printer()}
+
+
+def _tell(verb: str, result: TransferResult) -> None:
+    removed = f", removed {counted(result.removed, 'file')}" if result.removed else ""
+    what = f"{counted(result.files, 'file')} ({size(result.size)})"
+    print(f"{verb} {what}{removed}: {one_line(result.path)} in {result.duration:.1f} s")
+    for line in result.left_out[:_SHOWN_LEFT_OUT]:
+        print(f"  left out: {one_line(line)}")
+    if len(result.left_out) > _SHOWN_LEFT_OUT:
+        print(f"  left out: {len(result.left_out) - _SHOWN_LEFT_OUT:,} more")
+
+
+def _local_paths(context: Context) -> Iterable[str]:
+    """Gives what lies in the working directory, directories with a slash."""
+    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in Path().iterdir())
+
+
+_LOCAL = Argument(
+    names=("local",),
+    metavar="LOCAL",
+    summary="a file or directory of this machine",
+    required=True,
+    complete=_local_paths,
+)
+_EXCLUDE = Argument(
+    names=("--exclude",),
+    metavar="PATTERN",
+    summary="leave out what matches, in the language of .gitignore",
+    default=(),
+    repeat=True,
+)
+
+COMMANDS = (
+    Command(
+        name="put",
+        summary="Bring a file or directory of this machine into the sandbox",
+        run=put,
+        arguments=(
+            _EXCLUDE,
+            PROJECT,
+            USER,
+            _LOCAL,
+            Argument(
+                names=("remote",),
+                metavar="REMOTE",
+                summary="where it goes; the user's home, under its own name, when left out",
+            ),
+        ),
+        examples=("%e2b put data.csv", "%e2b put --exclude *.pyc src /home/user/src"),
+        notes=(
+            "What a local directory holds goes into the remote one. A file takes its place when all of it is there.",
+        ),
+    ),
+    Command(
+        name="get",
+        summary="Bring a file or directory of the sandbox to this machine",
+        run=get,
+        arguments=(
+            _EXCLUDE,
+            PROJECT,
+            USER,
+            Argument(names=("remote",), metavar="REMOTE", summary="a path in the sandbox", required=True),
+            Argument(
+                names=("local",),
+                metavar="LOCAL",
+                summary="where it goes; the working directory, under its own name, when left out",
+            ),
+        ),
+        examples=("%e2b get results/plot.png", "%e2b get results ./results"),
+        notes=("Nothing is written outside of `LOCAL`: links that lead out of it are left out and named.",),
+    ),
+    Command(
+        name="sync",
+        summary="Bring what has changed in a directory into the sandbox",
+        run=sync,
+        arguments=(
+            Argument(names=("--delete",), summary="remove there what is no longer here"),
+            Argument(names=("--checksum",), summary="compare contents, not times"),
+            Argument(names=("--all",), summary="bring what .gitignore files exclude, too, and .git"),
+            Argument(names=("--watch",), summary="go on until the cell is interrupted"),
+            _EXCLUDE,
+            PROJECT,
+            USER,
+            _LOCAL,
+            Argument(
+                names=("remote",),
+                metavar="REMOTE",
+                summary="the directory there; the user's home, under its own name, when left out",
+            ),
+        ),
+        examples=("%e2b sync src", "%e2b sync --delete --watch site /home/user/site"),
+    ),
+)
