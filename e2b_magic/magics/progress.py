@@ -12,8 +12,8 @@ import time
 from types import TracebackType
 from typing import Any, Final, Self
 
-from e2b_magic.magics.display import size
 from e2b_magic.magics.streaming import is_kernels
+from e2b_magic.quantities import size
 
 PATIENCE: Final = 0.5
 """Seconds that a transfer may take without a bar."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import counted, size
 from e2b_magic.magics.options import PROJECT, USER
-from e2b_magic.magics.terminal import one_line
+from e2b_magic.quantities import counted, size
+from e2b_magic.terminal import one_line
 
 if TYPE_CHECKING:
     from e2b_magic.records import TransferResult
