@@ -171,16 +171,19 @@ def _ask(endpoint: Endpoint) -> Status | None:
             connection.sendall(request.encode())
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         head, _, body = answer.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200 "):
-            raise EmbeddedServerError(f"What answers at {endpoint.url} is not the embedded server")
-        said = json.loads(body)
+        said = json.loads(body) if head.startswith(b"HTTP/1.1 200 ") else None
+    except RecursionError:
+        said = None
     except (ConnectionError, ValueError):
         return None
     except TimeoutError as error:
         raise EmbeddedServerError(
             f"The embedded server (process {endpoint.pid}) does not answer: end it with `kill {endpoint.pid}`"
         ) from error
-    return Status(endpoint.url, endpoint.pid, endpoint.version, said["sandboxes"])
+    sandboxes = said.get("sandboxes") if isinstance(said, dict) else None
+    if type(sandboxes) is not int:
+        raise EmbeddedServerError(f"What answers at {endpoint.url} is not the embedded server")
+    return Status(endpoint.url, endpoint.pid, endpoint.version, sandboxes)
 
 
 def _open_log(directory: Path) -> BinaryIO:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib.util
 import marshal
 import os
@@ -12,11 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from e2b_magic.embedded.containment import launcher as launcher_module
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
+from e2b_magic.exceptions import ContainmentError
 
 pytestmark = pytest.mark.sandbox
 
@@ -157,6 +160,34 @@ async def test_the_last_descriptor_is_not_taken_for_a_lie(start: Start, run: Any
         await sandbox.connect(8000)
     process.close()
     assert (await run(sandbox, "echo alive")).out == "alive\n"
+
+
+async def test_a_process_needs_descriptors(start: Start, run: Any) -> None:
+    """With too few descriptors left for a process's streams it is refused, and those that there were are given back."""
+    sandbox = await start(Limits(disk_bytes=None))
+    spawn: dict[str, Any] = {"argv": ["true"], "envs": {}, "cwd": None, "user": "user", "stdin": True}
+    for left, terminal in ((0, None), (3, None), (5, None), (0, (80, 24)), (2, (80, 24))):
+        before = _open_descriptors()
+        with _descriptors_left(left), pytest.raises(AgentError, match="too many files open") as raised:
+            await sandbox.spawn(**spawn, terminal=terminal)
+        assert (raised.value.code, _open_descriptors()) == ("exhausted", before)
+    assert (await run(sandbox, "echo alive")).out == "alive\n"
+
+
+async def test_a_start_that_cannot_be_watched_is_undone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the daemon has no descriptor to hold a new sandbox by, it ends it, and keeps nothing of it."""
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, f"no descriptor for {pid}")
+
+    await start(Limits(disk_bytes=None))  # what a first one opens for good
+    before, children = _open_descriptors(), len(psutil.Process().children(recursive=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pidfd_open", refuse)
+        with pytest.raises(ContainmentError, match="could not be watched over"):
+            await start(Limits(disk_bytes=None))
+    assert _open_descriptors() == before
+    assert len(psutil.Process().children(recursive=True)) == children
 
 
 async def test_descriptors_unasked_are_a_lie_even_then(start: Start, lying: Callable[[str], None]) -> None:

@@ -28,6 +28,7 @@ from e2b_magic.embedded.containment.sealed import sealed
 from e2b_magic.embedded.containment.state import StateDirectory
 
 T = TypeVar("T")
+_ABANDONED_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -45,6 +46,17 @@ class Launched:
     channel: socket.socket
     information: int
     complaints: int
+
+    def abandon(self) -> None:
+        """Ends what nobody can watch over, and returns when it is gone: the agent ends when its channel does."""
+        self.channel.close()
+        try:
+            self.bubblewrap.wait(_ABANDONED_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.bubblewrap.kill()
+            self.bubblewrap.wait()
+        os.close(self.information)
+        os.close(self.complaints)
 
 
 class Launcher:

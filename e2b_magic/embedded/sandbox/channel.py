@@ -27,6 +27,7 @@ T = TypeVar("T")
 _BURST = 64
 # Bytes that may wait for an agent that does not read.
 _BACKLOG_LIMIT = 32 * 1024 * 1024
+OUT_OF_DESCRIPTORS = "the embedded server has too many files open: try again when it has less to do"
 
 
 class Violation(Exception):  # noqa: N818 - what a sandbox did, not an error of ours
@@ -277,7 +278,7 @@ def _accepted(question: _Question, result: Any, descriptor: _Sent) -> Any:
 
 
 def _exhausted() -> Refused:
-    return Refused("exhausted", "the embedded server has too many files open: try again when it has less to do")
+    return Refused("exhausted", OUT_OF_DESCRIPTORS)
 
 
 def _refusal(error: Any) -> Refused:

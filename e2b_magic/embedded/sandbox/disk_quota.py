@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from e2b_magic.embedded.containment.state import WRITABLE, StateDirectory
+from e2b_magic.embedded.containment.state import StateDirectory
+from e2b_magic.embedded.sandbox.disk_usage import UnmeasurableError, disk_usage
 from e2b_magic.embedded.sandbox.entries import AgentError
 
 _logger = logging.getLogger(__name__)
@@ -27,66 +26,7 @@ _logger = logging.getLogger(__name__)
 LOOK_SECONDS, SUM_SECONDS = 0.25, 5.0
 # Summing takes at most this part of the time.
 SHARE = 0.05
-# Levels of directories beyond which a tree counts as over any quota: each level holds a descriptor while it is summed.
-DEEPEST = 128
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class TooDeep(Exception):  # noqa: N818 - a finding
-    """Directories are nested more deeply than anyone but an attacker nests them."""
-
-
-def measure(state: int) -> int:
-    """Gives the bytes on disk of a sandbox's files, links not followed.
-
-    Args:
-        state: The descriptor of its state directory.
-
-    Raises:
-        TooDeep: There are more than `DEEPEST` levels.
-    """
-    return sum(_measure(state, name, 0) for name in WRITABLE)
-
-
-def _measure(above: int, name: str, depth: int) -> int:
-    if depth > DEEPEST:
-        raise TooDeep
-    try:
-        directory = _open(above, name)
-    except (FileNotFoundError, NotADirectoryError):
-        return 0  # it changed since it was listed
-    try:
-        total = 0
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                total += _size(directory, entry, depth)
-        return total
-    finally:
-        os.close(directory)
-
-
-def _size(directory: int, entry: os.DirEntry[str], depth: int) -> int:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    # By its links, so that a file with two names counts once; all of them lie in here.
-    own = status.st_blocks * 512 // max(status.st_nlink, 1) if not stat.S_ISDIR(status.st_mode) else 4096
-    return own + (_measure(directory, entry.name, depth + 1) if stat.S_ISDIR(status.st_mode) else 0)
-
-
-def _open(above: int, name: str) -> int:
-    """Opens a directory, one that its owner may not read too."""
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=above)
-    except PermissionError:
-        held = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-    try:
-        # By the descriptor: what stands at the name may be another thing by now.
-        Path(f"/proc/self/fd/{held}").chmod(0o700)
-        return os.open(f"/proc/self/fd/{held}", _DIRECTORY & ~os.O_NOFOLLOW)
-    finally:
-        os.close(held)
 
 
 class DiskQuota:
@@ -145,10 +85,8 @@ class DiskQuota:
 
     def _sum(self, state: int, limit: int) -> None:
         try:
-            self.used = measure(state)
-        except TooDeep:
-            self.used = max(limit, self.used) + 1
-        except OSError as error:
+            self.used = disk_usage(state)
+        except (UnmeasurableError, OSError) as error:
             # What cannot be measured is not let grow.
             _logger.warning("a sandbox's disk could not be measured: %s", error)
             self.used = max(limit, self.used) + 1

@@ -40,6 +40,9 @@ class Machine:
         launched: Its bubblewrap.
         told: Called with each message of the agent's that answers no question.
 
+    Raises:
+        OSError: The daemon has no descriptor left to hold it by.
+
     Attributes:
         state: Its directory.
         ended: Resolves with the reason, in a few words, when all of it is gone.
@@ -54,8 +57,9 @@ class Machine:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._reason = ""
         self._agent: int | None = None
-        self._channel = Channel(launched.channel, self._told, self._end)
+        # First, since it may fail: nothing listens yet.
         self._bubblewrap = os.pidfd_open(launched.bubblewrap.pid)
+        self._channel = Channel(launched.channel, self._told, self._end)
         loop.add_reader(self._bubblewrap, self._bubblewrap_ended)
 
     @classmethod
@@ -108,7 +112,12 @@ class Machine:
         except BaseException:
             state.close()
             raise
-        machine = cls(state, launched, told)
+        try:
+            machine = cls(state, launched, told)
+        except OSError as error:
+            await asyncio.to_thread(launched.abandon)
+            state.close()
+            raise ContainmentError(f"A sandbox could not be watched over: {error}.") from error
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await machine._begin(settings)

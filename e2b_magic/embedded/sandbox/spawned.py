@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from e2b_magic.embedded.containment.identity import Identity
-from e2b_magic.embedded.sandbox.channel import Violation
+from e2b_magic.embedded.sandbox.channel import OUT_OF_DESCRIPTORS, Violation
+from e2b_magic.embedded.sandbox.entries import AgentError
 
 _MOST = 2**31 - 1
 
@@ -53,26 +57,35 @@ class Streams:
         Args:
             stdin: Whether there is a standard input.
             owner: Who the sandbox runs as, if not as the daemon.
+
+        Raises:
+            AgentError: `exhausted`: the daemon has no descriptor left.
         """
-        given: list[int] = []
-        writing = None
-        if stdin:
-            reading, writing = _pipe(owner)
-            given.append(reading)
-        out, out_end = _pipe(owner)
-        error, error_end = _pipe(owner)
-        for own in (out, error) if writing is None else (out, error, writing):
-            os.set_blocking(own, False)
-        return cls(writing, out, error, [*given, out_end, error_end])
+        with ExitStack() as unless_made, _as_agent_errors():
+            reading, writing = _pipe(owner, unless_made) if stdin else (None, None)
+            out, out_end = _pipe(owner, unless_made)
+            error, error_end = _pipe(owner, unless_made)
+            for own in (out, error) if writing is None else (out, error, writing):
+                os.set_blocking(own, False)
+            unless_made.pop_all()
+        return cls(writing, out, error, [*([] if reading is None else [reading]), out_end, error_end])
 
     @classmethod
     def terminal(cls) -> Self:
-        """Makes the socket pair over which the agent relays a terminal."""
-        own, given = socket.socketpair()
-        own.setblocking(False)
-        output = own.detach()
-        # Two descriptors, so that reading and writing can be waited for, and closed, apart.
-        return cls(os.dup(output), output, -1, [given.detach()])
+        """Makes the socket pair over which the agent relays a terminal.
+
+        Raises:
+            AgentError: `exhausted`: the daemon has no descriptor left.
+        """
+        with ExitStack() as unless_made, _as_agent_errors():
+            own, given = socket.socketpair()
+            unless_made.callback(own.close)
+            unless_made.callback(given.close)
+            own.setblocking(False)
+            # Two descriptors, so that reading and writing can be waited for, and closed, apart.
+            reading = os.dup(own.fileno())
+            unless_made.pop_all()
+        return cls(own.detach(), reading, -1, [given.detach()])
 
     def close(self) -> None:
         """Closes the daemon's ends."""
@@ -82,11 +95,23 @@ class Streams:
         self.stdin, self.stdout, self.stderr = None, -1, -1
 
 
-def _pipe(owner: Identity | None) -> tuple[int, int]:
+def _pipe(owner: Identity | None, closing: ExitStack) -> tuple[int, int]:
     ends = os.pipe2(os.O_CLOEXEC)
+    for end in ends:
+        closing.callback(os.close, end)
     if owner is not None:
         os.fchown(ends[0], owner.uid, owner.gid)
     return ends
+
+
+@contextmanager
+def _as_agent_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise AgentError("exhausted", OUT_OF_DESCRIPTORS) from error
 
 
 @dataclass(slots=True)

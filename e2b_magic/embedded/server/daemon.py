@@ -30,6 +30,7 @@ from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import new_api_key
+from e2b_magic.exceptions import EmbeddedServerError
 
 # E2B's SDKs keep connections for 300 s, and a request that goes out on one that was just closed is not repeated.
 _KEEP_ALIVE = 330
@@ -135,8 +136,17 @@ async def _until_told(application: Application, sandboxes: Sandboxes, idle_timeo
 
 
 def _clear(states: Path) -> None:
-    """Makes the directory of the sandboxes' directories, without any that a killed server left."""
-    states.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Makes the directory of the sandboxes' directories, without any that a killed server left.
+
+    Raises:
+        EmbeddedServerError: Something else stands in its place.
+    """
+    try:
+        states.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise EmbeddedServerError(
+            f"{states} is no directory, as the embedded server needs it to be: move it away"
+        ) from error
     for name in reclaim(states):
         _log.info("removed the files of sandbox %s, whose server is gone", name)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +263,24 @@ def test_what_answers_must_be_the_server(directory: Path) -> None:
         runtime.ensure(directory)
 
 
+@pytest.mark.parametrize("body", ["[]", "{}", "5", '{"sandboxes": "many"}', '{"sandboxes": true}', "[" * 50_000])
+def test_an_odd_answer_is_not_the_servers(body: str, directory: Path) -> None:
+    """An answer that is not the server's own, whatever it is, is told in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(_answer_once, listening, body)
+        endpoint = Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}", "e2b_x", os.getpid(), "", "0")
+        with pytest.raises(EmbeddedServerError, match="not the embedded server"):
+            runtime._ask(endpoint)
+        answering.result()
+
+
+def _answer_once(listening: socket.socket, body: str) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body.encode())
+
+
 def test_a_server_that_hangs_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the server is there and does not answer, the error names the process to end."""
     first = runtime.ensure(directory)
@@ -277,7 +297,7 @@ def test_a_server_that_cannot_start_says_why(directory: Path) -> None:
     """What keeps the server from starting is raised where it was asked for, in a line."""
     directory.mkdir()
     (directory / "sandboxes").write_text("in the way")
-    with pytest.raises(EmbeddedServerError, match="did not start: FileExistsError"):
+    with pytest.raises(EmbeddedServerError, match=r"did not start: .*sandboxes is no directory"):
         runtime.ensure(directory)
 
 
