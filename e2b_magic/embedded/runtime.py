@@ -35,7 +35,12 @@ _LOCK_FILE = "start.lock"
 _START_TIMEOUT = 60.0
 _ANSWER_TIMEOUT = 5.0
 # What the server needs of its starter's environment. The rest, keys included, is kept from it.
-_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "USER", "XDG_RUNTIME_DIR")
+_ENVIRONMENT = (
+    *("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "USER", "XDG_RUNTIME_DIR"),
+    # How this machine leaves for the internet, which its sandboxes then do too; and what they may reach of its network.
+    *("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"),
+    *("E2B_MAGIC_EGRESS_ADMIT", "E2B_MAGIC_EGRESS_PROXY_RESOLVES"),
+)
 
 
 @dataclass(frozen=True, slots=True)

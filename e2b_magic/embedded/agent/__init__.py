@@ -14,7 +14,8 @@
     ├── watching      what happens in directories
     │   ├── watcher       one watch, and what its client does not know yet
     │   └── inotify       the kernel's queue of events
-    └── ports         dials a port of the sandbox's own loopback
+    ├── ports         dials a port of the sandbox's own loopback
+    └── outlet        listens where programs look for the proxy, and hands each connection out
 
 It runs by `python -I -S -E -B`, packed into one file of bytecode (`containment.bundle`), without a byte of
 this package or of any other around it. So its modules import each other and a few modules of the standard library

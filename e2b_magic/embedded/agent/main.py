@@ -10,6 +10,7 @@ from e2b_magic.embedded.agent import confinement, files, ports
 from e2b_magic.embedded.agent.channel import Channel
 from e2b_magic.embedded.agent.failures import Failure, as_failure
 from e2b_magic.embedded.agent.loop import Loop
+from e2b_magic.embedded.agent.outlet import Outlet
 from e2b_magic.embedded.agent.processes import Processes
 from e2b_magic.embedded.agent.watching import Watching
 
@@ -35,6 +36,7 @@ class Agent:
         self._processes = processes
         self._loop = loop
         self._watching = Watching(loop)
+        self._outlet = Outlet(loop)
         self._table: dict[str, Callable[[Request, list[int]], None]] = {
             "spawn": self._spawn,
             "signal": self._plain(lambda it: processes.signal(it["pid"], it["number"])),
@@ -49,7 +51,8 @@ class Agent:
             "move": self._long(lambda it: files.move(it["source"], it["destination"], it["user"])),
             "open_read": self._open(lambda it: files.open_read(it["path"], it["user"])),
             "open_write": self._open(lambda it: files.open_write(it["path"], it["user"], it["metadata"])),
-            "connect": self._connect,
+            "connect": self._handing_out(lambda it, answer: ports.connect(loop, it["port"], answer)),
+            "accept": self._handing_out(lambda it, answer: self._outlet.accept(it["port"], answer)),
             "watch": self._long(self._watch),
             "events": self._events,
             "remove_watch": self._plain(lambda it: self._watching.remove(it["watch"])),
@@ -113,14 +116,18 @@ class Agent:
 
         return answer
 
-    def _connect(self, request: Request, _: list[int]) -> None:
-        def answer(outcome: int | Failure) -> None:
+    def _handing_out(
+        self, do: Callable[[Request, Callable[[int | Failure], None]], None]
+    ) -> Callable[[Request, list[int]], None]:
+        """Gives what answers with a descriptor, or a failure, once there is one."""
+
+        def answer(request: Request, outcome: int | Failure) -> None:
             if isinstance(outcome, Failure):
                 self._fail(request, outcome)
             else:
                 self._succeed(request, None, outcome)
 
-        ports.connect(self._loop, request["port"], answer)
+        return lambda request, _: do(request, lambda outcome: answer(request, outcome))
 
     def _watch(self, request: Request) -> Iterator[None]:
         return self._watching.create(

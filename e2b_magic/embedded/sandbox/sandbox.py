@@ -291,6 +291,19 @@ class Sandbox:
             "connect", lambda _, descriptor: check_socket(descriptor), descriptor=True, port=port
         )
 
+    async def accept(self, port: int) -> Connection:
+        """Waits for a process inside to dial a port of its loopback; the connection is the caller's to close.
+
+        Args:
+            port: 1 to 65,535. From the first call on something listens there, and a later one's is not looked at.
+
+        Raises:
+            AgentError: The port is taken, or the sandbox has no descriptor left.
+        """
+        return await self._machine.ask(
+            "accept", lambda _, descriptor: check_socket(descriptor), descriptor=True, port=port
+        )
+
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:
     return not task.cancelled() and task.exception() is None

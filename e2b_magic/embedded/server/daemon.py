@@ -23,6 +23,7 @@ from uvicorn.server import ServerState
 import e2b_magic
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import reclaim
+from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, write_endpoint
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.server.application import Application
@@ -151,6 +152,13 @@ def _clear(states: Path) -> None:
         _log.info("removed the files of sandbox %s, whose server is gone", name)
 
 
+def _gateway() -> Gateway:
+    try:
+        return Gateway.from_environment(os.environ)
+    except ValueError as error:
+        raise EmbeddedServerError(str(error)) from error
+
+
 async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None]) -> None:
     """Serves until told to end, or until nobody needs the server any more.
 
@@ -161,13 +169,15 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox.
+        EmbeddedServerError: A setting in the environment cannot be read.
     """
+    gateway = _gateway()
     descriptors = _raise_descriptor_limit()
     states = directory / "sandboxes"
     await in_thread(_clear, states)
     launcher, report = await prepare(states)
     _log.info("%s", report)
-    sandboxes = Sandboxes(states, launcher, Limits())
+    sandboxes = Sandboxes(states, launcher, Limits(), gateway)
     api_key = new_api_key()
     application = Application(sandboxes, api_key)
     # However low the limit: the rest is for sandboxes, and for what requests under way open in them.

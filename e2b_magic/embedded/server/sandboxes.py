@@ -16,11 +16,14 @@ from pathlib import Path
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import remove_state
+from e2b_magic.embedded.egress.gateway import Gateway
+from e2b_magic.embedded.egress.proxy import Egress, proxy_variables
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import reset
 from e2b_magic.embedded.server.creation import Creation
 from e2b_magic.embedded.server.envd import Envd
+from e2b_magic.embedded.server.network import policy_of
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.running import Processes
 from e2b_magic.embedded.server.tokens import new_access_token, new_sandbox_id
@@ -46,12 +49,15 @@ class LiveSandbox:
         contained: The sandbox itself.
         processes: The processes that clients started in it.
         envd: Its server.
+        egress: Its way out.
         connections: The open connections that requests to it came over.
         timer: Ends it when its time is over.
         ending: Its end, once that has begun.
     """
 
-    def __init__(self, sandbox_id: str, creation: Creation, contained: Sandbox, directory: Path) -> None:
+    def __init__(
+        self, sandbox_id: str, creation: Creation, contained: Sandbox, directory: Path, gateway: Gateway
+    ) -> None:
         self.id = sandbox_id
         self.creation = creation
         self.contained = contained
@@ -63,6 +69,8 @@ class LiveSandbox:
         self.ends_at = self.started_at
         self.processes = Processes(contained)
         self.envd = Envd(contained, self.processes, self.token)
+        policy = policy_of(creation.network, creation.allow_internet_access)
+        self.egress = Egress(contained, gateway, policy)
         self.connections: set[asyncio.Transport] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.ending: asyncio.Task[None] | None = None
@@ -85,11 +93,13 @@ class Sandboxes:
         directory: Where each keeps its files, in a directory of its own.
         launcher: What starts them.
         limits: What each may use.
+        gateway: How they leave this machine.
     """
 
-    def __init__(self, directory: Path, launcher: Launcher, limits: Limits) -> None:
+    def __init__(self, directory: Path, launcher: Launcher, limits: Limits, gateway: Gateway) -> None:
         self._directory = directory
         self._launcher = launcher
+        self._gateway = gateway
         self.limits = limits
         self._live: dict[str, LiveSandbox] = {}
         self._ending: dict[str, LiveSandbox] = {}
@@ -159,7 +169,7 @@ class Sandboxes:
             await contained.kill()
             await in_thread(remove_state, directory)
             raise ProtocolError(503, "the embedded server is ending")
-        sandbox = LiveSandbox(sandbox_id, creation, contained, directory)
+        sandbox = LiveSandbox(sandbox_id, creation, contained, directory, self._gateway)
         self._live[sandbox_id] = sandbox
         self.set_timeout(sandbox, creation.timeout)
         contained.ended.add_done_callback(lambda _: self._begin_end(sandbox))
@@ -196,6 +206,7 @@ class Sandboxes:
             for connection in sandbox.connections:
                 reset(connection)
             sandbox.processes.abandon()
+            sandbox.egress.close()
             sandbox.ending = asyncio.get_running_loop().create_task(self._end(sandbox))
             sandbox.ending.add_done_callback(lambda _: self._ending.pop(sandbox.id))
         return sandbox.ending
@@ -211,4 +222,4 @@ class Sandboxes:
 def _environment(sandbox_id: str, creation: Creation) -> dict[str, str]:
     """Gives the variables of a sandbox; the client's own cannot take the place of those that say where it is."""
     own = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id, "E2B_TEMPLATE_ID": creation.template}
-    return {**creation.envs, **own}
+    return {**proxy_variables(), **creation.envs, **own}

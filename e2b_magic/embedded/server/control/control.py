@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.server.bodies import not_yet
 from e2b_magic.embedded.server.control.lifecycle import Lifecycle
+from e2b_magic.embedded.server.control.network import Network
 from e2b_magic.embedded.server.control.routes import Endpoint, route
 from e2b_magic.embedded.server.control.showing import Showing
 from e2b_magic.embedded.server.control.templates import Templates
@@ -27,7 +28,6 @@ _NOT_YET = {
     ("GET", "/snapshots"): "list snapshots",
     ("GET", "/sandboxes/metrics"): "measure sandboxes",
     ("GET", "/sandboxes/{id}/metrics"): "measure a sandbox",
-    ("PUT", "/sandboxes/{id}/network"): "change a sandbox's network",
     ("GET", "/sandboxes/{id}/logs"): "show a sandbox's log",
     ("GET", "/v2/sandboxes/{id}/logs"): "show a sandbox's log",
 }
@@ -51,6 +51,7 @@ class Control:
             # First, since `/sandboxes/metrics` would else name a sandbox.
             *(route(method, path, _refusal(what)) for (method, path), what in _NOT_YET.items()),
             *Lifecycle(self._sandboxes).routes(),
+            *Network(self._sandboxes).routes(),
             *Showing(self._sandboxes).routes(),
             *Templates().routes(),
             # Not E2B's: what `e2b_magic.embedded.runtime` asks.

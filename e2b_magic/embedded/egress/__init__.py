@@ -1,0 +1,17 @@
+"""The way out of a sandbox: an HTTP proxy of the server's, under the sandbox's rules.
+
+A sandbox has no route to any network. Its programs find a proxy on their loopback, as `HTTP_PROXY` and the like tell
+them; the agent hands each connection out, and here it is read, judged and served::
+
+    proxy          one sandbox's way out: takes its connections, keeps its policy, cuts what is no longer allowed
+    ├── request        the head of a request: bounded, and read strictly
+    │   └── destination    a host and a port, or a refusal: what is no plain name and no plain address gets no further
+    ├── policy         what the sandbox's creator allows and denies (`allow_out`, `deny_out`)
+    ├── lookups        a name's addresses, a bounded number of lookups at a time
+    ├── gateway        the machine's side: judges the very addresses that are dialled, and dials them
+    │   ├── addresses      what no sandbox may reach, whatever its policy says: the machine, its network, metadata
+    │   └── upstream       a proxy that this machine itself has to use
+    └── relay, exchange    a tunnel's bytes, and a plain request's
+
+Whatever cannot be judged is refused. A refusal is an answer of one line (`refusals`) that names the rule.
+"""

@@ -1,0 +1,144 @@
+"""One plain HTTP request, made in a client's name: its framing is understood, so that nothing rides along.
+
+To pass the bytes of the whole connection on would send a client's next request, which may be to another host, to this
+one. So each connection serves one request; a client that wants more makes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+
+import h11
+
+from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.embedded.egress.relay import CHUNK, Pulse, supervise
+from e2b_magic.embedded.egress.request import Request
+
+# What concerns one connection and not the message (RFC 9110, 7.6.1), and what is meant for a proxy alone.
+_HOP_HEADERS = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+    }
+)
+
+# Bytes that the head of a response may have.
+_RESPONSE_HEAD = 64 * 1024
+
+Header = tuple[bytes, bytes]
+
+
+def _passed_on(headers: Iterable[Header]) -> list[Header]:
+    """Gives the headers for the next hop, without those that `Connection` names."""
+    named = [value for name, value in headers if name.lower() == b"connection"]
+    left_out = _HOP_HEADERS | {word.strip().lower() for value in named for word in value.split(b",")}
+    # The framing is never a connection's own affair, whatever `Connection` says of it.
+    left_out -= {b"content-length", b"transfer-encoding", b"host"}
+    return [(name, value) for name, value in headers if name.lower() not in left_out]
+
+
+def read_message(request: Request) -> tuple[h11.Connection, h11.Request]:
+    """Gives a request's parsed head, and the connection's state that reads what follows it.
+
+    Raises:
+        Refusal: 400: it is not HTTP.
+    """
+    client = h11.Connection(h11.SERVER, max_incomplete_event_size=len(request.head) + CHUNK)
+    try:
+        client.receive_data(request.head)
+        message = client.next_event()
+    except h11.RemoteProtocolError as error:
+        raise Refusal(400, f"the request is not HTTP: {error}") from error
+    if not isinstance(message, h11.Request):
+        raise Refusal(400, "the request is not HTTP")
+    client.receive_data(request.rest)
+    return client, message
+
+
+class Exchange:
+    """A request to an origin, and its response.
+
+    Args:
+        request: The request.
+        inside: The client's socket.
+        outside: The origin's.
+        pulse: What notes that something moved.
+
+    Raises:
+        Refusal: 400: the request is not HTTP.
+    """
+
+    def __init__(self, request: Request, inside: socket.socket, outside: socket.socket, pulse: Pulse) -> None:
+        self._client, self._message = read_message(request)
+        self._host = _authority(request)
+        self._origin = h11.Connection(h11.CLIENT, max_incomplete_event_size=_RESPONSE_HEAD)
+        self._inside = inside
+        self._outside = outside
+        self._pulse = pulse
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has got something of a response."""
+        return self._client.our_state is not h11.SEND_RESPONSE and self._client.our_state is not h11.IDLE
+
+    async def run(self) -> None:
+        """Sends the request, its body as it comes, and the response back, as it comes.
+
+        Raises:
+            OSError: One of the connections broke.
+            TimeoutError: Nothing moved for too long.
+            h11.RemoteProtocolError: One of them is not HTTP.
+        """
+        await supervise(self._pulse, [self._respond()], [self._ask()])
+
+    async def _send(self, to: h11.Connection, by: socket.socket, event: h11.Event) -> None:
+        if data := to.send(event):
+            await self._loop.sock_sendall(by, data)
+            self._pulse.beat()
+
+    async def _next(self, side: h11.Connection, of: socket.socket) -> h11.Event | type[h11.PAUSED]:
+        while (event := side.next_event()) is h11.NEED_DATA:
+            side.receive_data(await self._loop.sock_recv(of, CHUNK))
+            self._pulse.beat()
+        return event  # type: ignore[return-value]  # mypy does not follow `is not NEED_DATA`
+
+    async def _ask(self) -> None:
+        message = self._message
+        kept = [header for header in _passed_on(message.headers.raw_items()) if header[0].lower() != b"host"]
+        headers = [(b"Host", self._host), *kept, (b"Connection", b"close")]
+        head = h11.Request(method=message.method, target=message.target, headers=headers)
+        await self._send(self._origin, self._outside, head)
+        while isinstance(event := await self._next(self._client, self._inside), h11.Data):
+            await self._send(self._origin, self._outside, h11.Data(data=event.data))
+        if isinstance(event, h11.EndOfMessage):
+            await self._send(self._origin, self._outside, h11.EndOfMessage(headers=event.headers))
+
+    async def _respond(self) -> None:
+        event = await self._next(self._origin, self._outside)
+        while isinstance(event, h11.InformationalResponse):
+            if event.status_code != 101:
+                await self._send(self._client, self._inside, event)
+            event = await self._next(self._origin, self._outside)
+        if not isinstance(event, h11.Response):
+            raise h11.RemoteProtocolError("the origin sent no response")
+        headers = [*_passed_on(event.headers.raw_items()), (b"Connection", b"close")]
+        head = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+        await self._send(self._client, self._inside, head)
+        while isinstance(event := await self._next(self._origin, self._outside), h11.Data):
+            await self._send(self._client, self._inside, h11.Data(data=event.data))
+        if isinstance(event, h11.EndOfMessage):
+            await self._send(self._client, self._inside, h11.EndOfMessage(headers=event.headers))
+
+
+def _authority(request: Request) -> bytes:
+    text = str(request.destination)
+    return text.removesuffix(":80").encode("ascii")

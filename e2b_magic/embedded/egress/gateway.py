@@ -1,0 +1,184 @@
+"""The machine's side of the way out: judges addresses, and dials the very ones that it has judged."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from e2b_magic.embedded.egress.addresses import Guard, parse_networks
+from e2b_magic.embedded.egress.destination import Address, Destination
+from e2b_magic.embedded.egress.lookups import LookUp, Lookups, system_look_up
+from e2b_magic.embedded.egress.policy import Policy
+from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.embedded.egress.upstream import UpstreamProxy
+
+ADMIT = "E2B_MAGIC_EGRESS_ADMIT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one sandbox may ask of its proxy.
+
+    Attributes:
+        connections: Connections at once; more wait, in the sandbox's kernel.
+        lookups: Names that are looked up at once.
+        head_bytes: Bytes of a request's head.
+        head_seconds: Seconds that a head has to arrive.
+        lookup_seconds: Seconds that a name has to be resolved.
+        dial_seconds: Seconds that a destination has to answer.
+        idle_seconds: Seconds without a byte either way after which a connection is cut.
+    """
+
+    connections: int = 256
+    lookups: int = 8
+    head_bytes: int = 16 * 1024
+    head_seconds: float = 15.0
+    lookup_seconds: float = 15.0
+    dial_seconds: float = 15.0
+    idle_seconds: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way to a destination that was judged, and may be taken.
+
+    Attributes:
+        destination: What was asked for.
+        addresses: What may be dialled: each has been judged. Empty where the machine's own proxy resolves the name.
+        upstream: The proxy to go through; None for none.
+    """
+
+    destination: Destination
+    addresses: Sequence[Address]
+    upstream: UpstreamProxy | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """How sandboxes leave this machine.
+
+    Attributes:
+        guard: Which addresses none may reach.
+        look_up: Gives a name's addresses.
+        upstream: The proxy that this machine has to use itself; None for none.
+        bounds: What each sandbox may ask of it.
+    """
+
+    guard: Guard = field(default_factory=Guard)
+    look_up: LookUp = system_look_up
+    upstream: UpstreamProxy | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Gateway:
+        """Gives the gateway that this machine's user wants.
+
+        Args:
+            environment: `E2B_MAGIC_EGRESS_ADMIT`, the networks that are let pass although they are forbidden; and what
+                `UpstreamProxy.from_environment` reads.
+
+        Raises:
+            ValueError: A setting cannot be read.
+        """
+        try:
+            admitted = parse_networks(environment.get(ADMIT, ""))
+        except ValueError as error:
+            raise ValueError(f"{ADMIT} must hold networks separated by commas (10.1.0.0/16): {error}") from error
+        return cls(guard=Guard(admitted), upstream=UpstreamProxy.from_environment(environment))
+
+    async def route(self, destination: Destination, policy: Policy, lookups: Lookups) -> Route:
+        """Gives the way to a destination, its addresses looked up and judged.
+
+        A name with one address that no sandbox may reach is refused whole: it is not the public name that it looks
+        like, and which of its addresses a client would have got is chance.
+
+        Args:
+            destination: What is asked for.
+            policy: The sandbox's rules.
+            lookups: What looks names up for it.
+
+        Raises:
+            Refusal: 403, by the sandbox's rules or this machine's; 502 and 504 for a name that is not resolved.
+        """
+        if (line := policy.refusal_unresolved(destination)) is not None:
+            raise Refusal(403, line)
+        upstream = self.upstream if self.upstream is not None and self.upstream.serves(destination) else None
+        try:
+            addresses = await self._addresses(destination, lookups)
+        except Refusal:
+            if upstream is None or not upstream.resolves:
+                raise
+            # The proxy alone knows the name: what it leads to is the proxy's to judge.
+            if (line := policy.refusal(destination, None)) is not None:
+                raise Refusal(403, line) from None
+            return Route(destination, (), upstream)
+        return Route(destination, self._judged(destination, addresses, policy), upstream)
+
+    async def _addresses(self, destination: Destination, lookups: Lookups) -> Sequence[Address]:
+        if isinstance(destination.host, str):
+            return await lookups.addresses(destination.host)
+        return [destination.host]
+
+    def _judged(self, destination: Destination, addresses: Sequence[Address], policy: Policy) -> Sequence[Address]:
+        for address in addresses:
+            if (line := self.guard.refusal(address)) is not None:
+                name = f"{destination.host} leads to a forbidden address: " if destination.host != address else ""
+                raise Refusal(403, name + line)
+        refused = {address: policy.refusal(destination, address) for address in addresses}
+        allowed = [address for address in addresses if refused[address] is None]
+        if not allowed:
+            raise Refusal(403, str(refused[addresses[0]]))
+        return allowed
+
+    async def dial(self, route: Route) -> socket.socket:
+        """Gives a connection along a way that was judged.
+
+        Raises:
+            Refusal: 502 for a destination that refuses, 504 for one that does not answer.
+        """
+        deadline = time.monotonic() + self.bounds.dial_seconds
+        problem: Exception = TimeoutError()
+        for number, address in enumerate(route.addresses or [None]):
+            # What is left is shared by the addresses that are left: one that never answers must not use it all up.
+            share = (deadline - time.monotonic()) / max(len(route.addresses) - number, 1)
+            try:
+                async with asyncio.timeout(max(share, 0)):
+                    return await _dial(route, address)
+            except (OSError, TimeoutError) as error:
+                problem = error
+        raise _unreached(route.destination, problem, self.bounds.dial_seconds)
+
+
+async def _dial(route: Route, address: Address | None) -> socket.socket:
+    destination, upstream = route.destination, route.upstream
+    if upstream is not None:
+        named = destination.host if upstream.resolves else address
+        return await upstream.dial(destination.host if named is None else named, destination.port)
+    if address is None:
+        raise Refusal(502, f"{destination.host} cannot be resolved")
+    family = socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
+    connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(connection, (str(address), destination.port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _unreached(destination: Destination, problem: Exception, seconds: float) -> Refusal:
+    if isinstance(problem, TimeoutError):  # the kernel's own ETIMEDOUT is one too
+        return Refusal(504, f"{destination} did not answer within {seconds:g} seconds")
+    number = problem.errno if isinstance(problem, OSError) else None
+    if number in (errno.EMFILE, errno.ENFILE):
+        return Refusal(503, "the embedded server has too many files open: try again when it has less to do")
+    reason = os.strerror(number).lower() if number else "it cannot be reached"
+    return Refusal(502, f"{destination} cannot be reached: {reason}")

@@ -1,0 +1,176 @@
+"""One sandbox's way out: takes its connections, serves each, and cuts those that a change of rules no longer allows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import h11
+
+from e2b_magic.embedded.egress.exchange import Exchange
+from e2b_magic.embedded.egress.gateway import Gateway, Route
+from e2b_magic.embedded.egress.lookups import Lookups
+from e2b_magic.embedded.egress.policy import Policy
+from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.embedded.egress.relay import Pulse, abort, relay, say_goodbye
+from e2b_magic.embedded.egress.request import Request, read_request
+from e2b_magic.embedded.sandbox.outward import Connection
+from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
+
+# Where programs inside find the proxy; E2B's own server inside is at 49983.
+PORT = 49982
+# What stays inside, and so needs no proxy.
+_DIRECT = "localhost,127.0.0.1,::1"
+# Seconds after which a sandbox that could not hand a connection out is asked again.
+_PAUSE = 0.5
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+_log = logging.getLogger(__name__)
+
+
+def proxy_variables() -> Mapping[str, str]:
+    """Gives the variables that make programs inside use the proxy.
+
+    In both spellings, for neither is understood by all (curl takes `http_proxy` in lower case alone). Node.js, from
+    22.21 on, looks at them only if told to. Not `ALL_PROXY`: it is taken for SOCKS as often as for HTTP.
+    """
+    url = f"http://127.0.0.1:{PORT}"
+    variables = {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": _DIRECT}
+    lower = {name.lower(): value for name, value in variables.items()}
+    return {**variables, **lower, "NODE_USE_ENV_PROXY": "1"}
+
+
+class Egress:
+    """A sandbox's way out.
+
+    Args:
+        contained: The sandbox.
+        gateway: How sandboxes leave this machine.
+        policy: The sandbox's rules.
+    """
+
+    def __init__(self, contained: Sandbox, gateway: Gateway, policy: Policy) -> None:
+        bounds = gateway.bounds
+        self.gateway = gateway
+        self.policy = policy
+        self.lookups = Lookups(gateway.look_up, most=bounds.lookups, timeout=bounds.lookup_seconds)
+        self._contained = contained
+        self._free = asyncio.Semaphore(bounds.connections)
+        self._passages: dict[asyncio.Task[None], _Passage] = {}
+        # The agent hears of it before it hears of any process to start: none can take the port, or miss the proxy.
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    def change(self, policy: Policy) -> None:
+        """Puts other rules in force, and cuts every connection that they do not allow."""
+        self.policy = policy
+        for task, passage in self._passages.items():
+            if not passage.allowed_by(policy):
+                task.cancel()
+
+    def close(self) -> None:
+        """Takes no more connections, and cuts those that there are."""
+        for task in (self._accepting, *self._passages):
+            task.cancel()
+
+    async def _accept(self) -> None:
+        while True:
+            await self._free.acquire()
+            try:
+                connection = await self._contained.accept(PORT)
+            except AgentError as error:
+                self._free.release()
+                if error.code == "gone":
+                    return
+                _log.warning("sandbox %s: the proxy takes no connection: %s", self._contained.sandbox_id, error.code)
+                await asyncio.sleep(_PAUSE)
+                continue
+            passage = _Passage(self, connection)
+            task = asyncio.get_running_loop().create_task(passage.run())
+            self._passages[task] = passage
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        del self._passages[task]
+        self._free.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("sandbox %s: the proxy failed", self._contained.sandbox_id, exc_info=error)
+
+
+class _Passage:
+    """One connection from inside, from its request to its end."""
+
+    def __init__(self, egress: Egress, inside: Connection) -> None:
+        self._egress = egress
+        self._inside = inside
+        self._outside: socket.socket | None = None
+        self._route: Route | None = None
+        self._pulse = Pulse(egress.gateway.bounds.idle_seconds)
+
+    def allowed_by(self, policy: Policy) -> bool:
+        """Whether rules allow what it leads to; what is not judged yet will be, by the rules then in force."""
+        if self._route is None:
+            return True
+        destination, addresses = self._route.destination, self._route.addresses or [None]
+        return all(policy.refusal(destination, address) is None for address in addresses)
+
+    async def run(self) -> None:
+        """Serves the connection, and closes it."""
+        try:
+            self._inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            request = await self._read()
+            if request is not None:
+                await self._serve(request)
+        except Refusal as refusal:
+            await self._refuse(refusal)
+        except (OSError, h11.ProtocolError):
+            abort(self._inside)  # a side left in the middle, or nothing moved for too long
+        finally:
+            # Of what went well both are closed already; of what was cut, neither is whole.
+            abort(self._inside)
+            if self._outside is not None:
+                abort(self._outside)
+
+    async def _read(self) -> Request | None:
+        bounds = self._egress.gateway.bounds
+        return await read_request(self._inside, limit=bounds.head_bytes, timeout=bounds.head_seconds)
+
+    async def _serve(self, request: Request) -> None:
+        gateway = self._egress.gateway
+        policy = self._egress.policy
+        route = await gateway.route(request.destination, policy, self._egress.lookups)
+        self._route = route
+        if self._egress.policy is not policy and not self.allowed_by(self._egress.policy):
+            raise Refusal(403, f"{request.destination} is not allowed any more: the sandbox's rules changed")
+        outside = self._outside = await gateway.dial(route)
+        if request.tunnel:
+            await self._tunnel(request, outside)
+        else:
+            await self._exchange(request, outside)
+        outside.close()
+        await say_goodbye(self._inside)
+
+    async def _tunnel(self, request: Request, outside: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self._inside, _ESTABLISHED)
+        if request.rest:
+            await loop.sock_sendall(outside, request.rest)
+        await relay(self._inside, outside, self._pulse)
+
+    async def _exchange(self, request: Request, outside: socket.socket) -> None:
+        exchange = Exchange(request, self._inside, outside, self._pulse)
+        try:
+            await exchange.run()
+        except (OSError, h11.ProtocolError) as error:
+            if exchange.answered:
+                raise
+            if isinstance(error, TimeoutError):
+                raise Refusal(504, f"{request.destination} did not answer") from error
+            raise Refusal(502, f"{request.destination} did not answer in HTTP") from error
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        with suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self._inside, refusal.response())
+            await say_goodbye(self._inside)
