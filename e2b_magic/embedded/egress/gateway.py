@@ -58,6 +58,11 @@ class Route:
     addresses: Sequence[Address]
     upstream: UpstreamProxy | None
 
+    @property
+    def candidates(self) -> Sequence[Address | None]:
+        """What is dialled, one after the other; None stands for the name, which the machine's own proxy resolves."""
+        return self.addresses or (None,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
@@ -144,9 +149,9 @@ class Gateway:
         """
         deadline = time.monotonic() + self.bounds.dial_seconds
         problem: Exception = TimeoutError()
-        for number, address in enumerate(route.addresses or [None]):
+        for number, address in enumerate(route.candidates):
             # What is left is shared by the addresses that are left: one that never answers must not use it all up.
-            share = (deadline - time.monotonic()) / max(len(route.addresses) - number, 1)
+            share = (deadline - time.monotonic()) / (len(route.candidates) - number)
             try:
                 async with asyncio.timeout(max(share, 0)):
                     return await _dial(route, address)

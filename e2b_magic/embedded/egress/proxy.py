@@ -113,8 +113,7 @@ class _Passage:
         """Whether rules allow what it leads to; what is not judged yet will be, by the rules then in force."""
         if self._route is None:
             return True
-        destination, addresses = self._route.destination, self._route.addresses or [None]
-        return all(policy.refusal(destination, address) is None for address in addresses)
+        return all(policy.refusal(self._route.destination, address) is None for address in self._route.candidates)
 
     async def run(self) -> None:
         """Serves the connection, and closes it."""

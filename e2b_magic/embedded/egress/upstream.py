@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in typeshed
 
 from e2b_magic.embedded.egress.destination import Address, Destination
 from e2b_magic.embedded.egress.refusals import Refusal
@@ -120,10 +120,10 @@ async def _until_line(connection: socket.socket) -> bytes:
         Refusal: Nothing comes any more.
     """
     loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-    loop.add_reader(connection, lambda: readable.done() or readable.set_result(None))
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
     try:
-        await readable
+        await readable.wait()
     finally:
         loop.remove_reader(connection)
     waiting = connection.recv(4096, socket.MSG_PEEK)

@@ -41,8 +41,6 @@ class Creation:
     network: Mapping[str, Any] | None
 
 
-
-
 def creation_in(body: Mapping[str, Any], *, version: int) -> Creation:
     """Gives what the body of a creation asks for.
 

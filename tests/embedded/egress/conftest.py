@@ -1,0 +1,270 @@
+"""What the tests of the way out share: servers with a gateway of the test's own, and what listens on the host.
+
+The internet of these tests is 127.0.1.0/24, which their gateways admit; the host's loopback, 127.0.0.1, they do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from e2b import Sandbox
+
+from e2b_magic.embedded.containment.launcher import Launcher
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.egress.addresses import Guard
+from e2b_magic.embedded.egress.destination import Address
+from e2b_magic.embedded.egress.gateway import Gateway
+from e2b_magic.embedded.egress.proxy import PORT
+
+INTERNET = ipaddress.ip_network("127.0.1.0/24")
+ALL = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+PUBLIC, OTHER, FORBIDDEN = "127.0.1.10", "127.0.1.11", "127.0.0.1"
+
+# Sends bytes to the proxy and prints all that comes back, as a Python literal.
+_SPEAK = """
+import socket, sys
+connection = socket.create_connection(("127.0.0.1", {port}), 20)
+connection.sendall(bytes.fromhex(sys.argv[1]))
+connection.shutdown(socket.SHUT_WR)
+received = b""
+try:
+    while part := connection.recv(65536):
+        received += part
+except ConnectionResetError:
+    received += b"<reset>"
+print(received)
+"""
+
+
+class Names:
+    """A resolver of the test's own.
+
+    Attributes:
+        known: Addresses by name.
+        asked: The names that were looked up, in order.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, Sequence[str]] = {
+            "ok.test": [PUBLIC],
+            "sub.ok.test": [PUBLIC],
+            "evilok.test": [OTHER],
+            "other.test": [OTHER],
+            "inside.test": [FORBIDDEN],
+            "mixed.test": [FORBIDDEN, PUBLIC],
+        }
+        self.asked: list[str] = []
+
+    def look_up(self, name: str) -> list[Address]:
+        """Gives a name's addresses."""
+        self.asked.append(name)
+        if name not in self.known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [ipaddress.ip_address(text) for text in self.known[name]]
+
+
+class Listener:
+    """A TCP server on the host, which greets whoever comes, tells what it hears, and says goodbye.
+
+    Attributes:
+        port: Its port.
+        heard: What each connection said, in the order of their ends.
+        visits: How many connections there were.
+    """
+
+    def __init__(self, address: str = PUBLIC, port: int = 0, family: int = socket.AF_INET) -> None:
+        self._listening = socket.create_server((address, port), family=family)
+        self.port: int = self._listening.getsockname()[1]
+        self.heard: list[bytes] = []
+        self.visits = 0
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with connection:
+                self.visits += 1
+                connection.settimeout(20)
+                connection.sendall(b"hello\n")
+                said = b""
+                try:
+                    while part := connection.recv(65536):
+                        said += part
+                    connection.sendall(b"goodbye\n")
+                except OSError:
+                    said += b"<broken>"
+                self.heard.append(said)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(30)
+
+
+class InProcess:
+    """The embedded server in this process, on a loop in a thread, with a gateway of the test's own.
+
+    Args:
+        launcher: What starts its sandboxes.
+        directory: Where they lie.
+        gateway: How they leave the machine.
+
+    Attributes:
+        options: What every call of the SDK takes to reach it.
+    """
+
+    def __init__(self, launcher: Launcher, directory: Path, gateway: Gateway) -> None:
+        self._arguments = (launcher, directory, gateway)
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self.options: dict[str, Any] = {}
+        self._thread.start()
+        assert self._up.wait(30)
+
+    async def _serve(self) -> None:
+        from e2b_magic.embedded.server.application import Application
+        from e2b_magic.embedded.server.connections import IdleConnections
+        from e2b_magic.embedded.server.daemon import Server, _listen
+        from e2b_magic.embedded.server.sandboxes import Sandboxes
+        from e2b_magic.embedded.server.tokens import new_api_key
+
+        launcher, directory, gateway = self._arguments
+        self.loop = asyncio.get_running_loop()
+        self._done = asyncio.Event()
+        self.sandboxes = Sandboxes(directory, launcher, Limits(), gateway)
+        key = new_api_key()
+        server = Server(Application(self.sandboxes, key), IdleConnections(64))
+        listening = _listen()
+        await server.start(listening)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.options = {"api_key": key, "api_url": url, "sandbox_url": url, "domain": "localhost", "debug": False}
+        self._up.set()
+        await self._done.wait()
+        await self.sandboxes.close()
+        await server.stop()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Gives what comes of some work on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def control(self) -> httpx.Client:
+        """Gives a plain HTTP client that carries the API key."""
+        headers = {"X-API-Key": self.options["api_key"]}
+        return httpx.Client(base_url=self.options["api_url"], headers=headers, trust_env=False)
+
+    def close(self) -> None:
+        """Ends it, and all its sandboxes."""
+        self.loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(30)
+
+
+@dataclass(frozen=True)
+class Speak:
+    """Speaks to the proxy from inside a sandbox, in bytes."""
+
+    sandbox: Sandbox
+
+    def __call__(self, said: bytes) -> bytes:
+        """Gives all that the proxy answers."""
+        self.sandbox.files.write("/tmp/speak.py", _SPEAK.format(port=PORT))
+        told = self.sandbox.commands.run(f"python3 /tmp/speak.py {said.hex()}")
+        return bytes(eval(told.stdout, {"__builtins__": {}}))
+
+    def connect(self, target: str, port: int) -> bytes:
+        """Gives the answer to a CONNECT, and what came through the tunnel, nothing having been said in it."""
+        return self(f"CONNECT {target}:{port} HTTP/1.1\r\n\r\n".encode("latin-1"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        # The SDK's client would send even loopback traffic through a proxy.
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"])))
+        yield
+
+
+@pytest.fixture
+def names() -> Names:
+    """Gives the resolver that gateways of a test use."""
+    return Names()
+
+
+@pytest.fixture
+def gateway(names: Names) -> Gateway:
+    """Gives a gateway that takes 127.0.1.0/24 for the internet."""
+    return Gateway(guard=Guard((INTERNET,)), look_up=names.look_up)
+
+
+Serving = Callable[[Gateway], InProcess]
+
+
+@pytest.fixture
+def serving(launcher: Launcher, tmp_path: Path) -> Iterator[Serving]:
+    """Gives a function that starts servers, which end with the test."""
+    started: list[InProcess] = []
+
+    def start(gateway: Gateway) -> InProcess:
+        directory = tmp_path / f"server-{len(started)}"
+        directory.mkdir()
+        started.append(InProcess(launcher, directory, gateway))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def served(serving: Serving, gateway: Gateway) -> InProcess:
+    """Gives a server with the test's gateway."""
+    return serving(gateway)
+
+
+@pytest.fixture
+def sandbox(served: InProcess) -> Sandbox:
+    """Gives a sandbox of the server's."""
+    return Sandbox.create(**served.options)
+
+
+@pytest.fixture
+def speak(sandbox: Sandbox) -> Speak:
+    """Speaks to the proxy from inside the sandbox."""
+    return Speak(sandbox)
+
+
+@pytest.fixture
+def public() -> Iterator[Listener]:
+    """Gives a listener in what the gateways take for the internet."""
+    with closing(Listener(PUBLIC)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def forbidden() -> Iterator[Listener]:
+    """Gives a listener on the host's loopback, which no sandbox may reach."""
+    with closing(Listener(FORBIDDEN)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def other() -> Iterator[Listener]:
+    """Gives a listener in the internet that rules of a test deny."""
+    with closing(Listener(OTHER)) as listener:
+        yield listener
