@@ -139,7 +139,7 @@ class InProcess:
 
     async def _serve(self) -> None:
         from e2b_magic.embedded.server.application import Application
-        from e2b_magic.embedded.server.connections import IdleConnections
+        from e2b_magic.embedded.server.connections import ConnectionBounds
         from e2b_magic.embedded.server.daemon import Server, _listen
         from e2b_magic.embedded.server.sandboxes import Sandboxes
         from e2b_magic.embedded.server.tokens import new_api_key
@@ -149,7 +149,7 @@ class InProcess:
         self._done = asyncio.Event()
         self.sandboxes = Sandboxes(directory, launcher, Limits(), gateway)
         key = new_api_key()
-        server = Server(Application(self.sandboxes, key), IdleConnections(64))
+        server = Server(Application(self.sandboxes, key), ConnectionBounds(256, 64))
         listening = _listen()
         await server.start(listening)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

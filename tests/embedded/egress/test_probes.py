@@ -144,7 +144,7 @@ def test_names_that_are_read_in_two_ways_are_refused(
     """A name that ends as a rule allows, and that a resolver might cut short, is refused; else it would lead astray."""
 
     def careless(name: str) -> list[Address]:
-        return names.look_up(name.split(separator)[0])
+        return names.look_up(name.partition(separator)[0])
 
     cheating = Gateway(guard=Guard((ipaddress.ip_network("127.0.1.0/24"),)), look_up=careless)
     speak = Speak(Sandbox.create(**serving(cheating).options, network=RULES))
