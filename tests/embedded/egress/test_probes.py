@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from e2b import Sandbox
+from e2b import Sandbox, SandboxNetworkOpts
 
 from e2b_magic.embedded.egress import addresses, destination, gateway, policy
 from e2b_magic.embedded.egress.addresses import Guard
@@ -23,7 +23,7 @@ from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, InProcess, Listener, Names,
 
 pytestmark = pytest.mark.sandbox
 
-RULES = {"allow_out": ["*.ok.test"], "deny_out": ["0.0.0.0/0"]}
+RULES: SandboxNetworkOpts = {"allow_out": ["*.ok.test"], "deny_out": ["0.0.0.0/0"]}
 
 
 def _reached(answer: bytes) -> bool:
