@@ -149,7 +149,7 @@ def test_what_cannot_be_created_is_said(control: httpx.Client, body: bytes, stat
         ("POST", "/sandboxes/none/fork", 501),
         ("GET", "/snapshots", 501),
         ("GET", "/sandboxes/none/metrics", 501),
-        ("PUT", "/sandboxes/none/network", 501),
+        ("PUT", "/sandboxes/none/network", 404),
         ("GET", "/templates/aliases/base", 200),
         ("GET", "/templates/aliases/other", 404),
         ("GET", "/nowhere", 404),
