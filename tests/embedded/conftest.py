@@ -89,12 +89,14 @@ def read() -> Callable[[int], Awaitable[bytes]]:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Launcher, Report]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launcher, Report]]:
     """Gives the launcher that a daemon on this machine would have, and what it knows of the machine."""
     try:
-        return asyncio.run(prepare(tmp_path_factory.mktemp("preflight")))
+        launcher, report = asyncio.run(prepare(tmp_path_factory.mktemp("preflight")))
     except ContainmentError as error:
         pytest.skip(f"this machine cannot contain a sandbox: {error}")
+    yield launcher, report
+    launcher.close()
 
 
 @pytest.fixture

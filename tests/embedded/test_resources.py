@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
 from e2b_magic.embedded.sandbox.disk_usage import disk_usage
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Process, Sandbox
@@ -57,9 +58,11 @@ async def test_a_full_sandbox_says_so(start: Start, run: Any) -> None:
     assert (await run(sandbox, "echo again")).out == "again\n"
 
 
-async def test_memory_ends_at_its_limit(start: Start, run: Any) -> None:
-    """A process that wants more memory than it may have fails; one below the limit, and node, do not."""
-    sandbox = await start(Limits(memory_bytes=256 * MEBIBYTE))
+async def test_memory_of_a_process_ends_at_its_limit(
+    start: Start, run: Any, unguarded: Callable[..., Launcher]
+) -> None:
+    """Without a control group a process that wants more memory than it may have fails; one below the limit does not."""
+    sandbox = await start(Limits(memory_bytes=256 * MEBIBYTE), by=unguarded())
     ran = await run(sandbox, "python3", "-c", "x = bytearray(1 << 30)")
     assert "MemoryError" in ran.error
     assert (await run(sandbox, "python3", "-c", "x = bytearray(100 << 20); print('fits')")).out == "fits\n"

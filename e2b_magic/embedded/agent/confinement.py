@@ -47,6 +47,25 @@ def limit(limits: Mapping[str, int]) -> None:
         resource.setrlimit(LIMITS[name], (least, least))
 
 
+class Expendable:
+    """Makes what is started meanwhile the first to go when memory runs out, of the host or of the sandbox.
+
+    Not the agent itself: with it the whole sandbox would go. A process inherits its score as it is when it is started,
+    so there is no moment in which a new one could fork others that are spared.
+    """
+
+    def __init__(self) -> None:
+        # Opened once, while the agent is dumpable: later the file is not its own.
+        self._score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        self._own = os.read(self._score, 16).strip()
+
+    def __enter__(self) -> None:
+        os.pwrite(self._score, b"1000", 0)
+
+    def __exit__(self, *_: object) -> None:
+        os.pwrite(self._score, self._own, 0)
+
+
 def settle() -> None:
     """Takes streams and a working directory of the sandbox's own; standard error stays the daemon's pipe.
 
@@ -57,8 +76,5 @@ def settle() -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
-    # When memory runs out on the host, what a sandbox runs is to go first, whatever else is there.
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123 - no pathlib: 9 ms
-        score.write("1000")
     os.umask(0o022)
     os.chdir("/")

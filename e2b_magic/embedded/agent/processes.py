@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from e2b_magic.embedded.agent.channel import Channel
+    from e2b_magic.embedded.agent.confinement import Expendable
     from e2b_magic.embedded.agent.loop import Loop
 
 SIGINT, SIGKILL, SIGCHLD = 2, 9, 17
@@ -53,10 +54,14 @@ class Processes:
         channel: Where ends are told.
         path: The PATH they start with.
         envs: The sandbox's own variables.
+        expendable: What is entered while a process is started.
     """
 
-    def __init__(self, loop: Loop, channel: Channel, path: str, envs: Mapping[str, str]) -> None:
+    def __init__(
+        self, loop: Loop, channel: Channel, path: str, envs: Mapping[str, str], expendable: Expendable
+    ) -> None:
         self._loop = loop
+        self._expendable = expendable
         self._channel = channel
         self._path = path
         self._envs = envs
@@ -116,9 +121,10 @@ class Processes:
 
     def _start(self, program: str, argv: list[str], environment: dict[str, str], actions: list[Any]) -> int:
         try:
-            pid = os.posix_spawn(
-                program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
-            )
+            with self._expendable:
+                pid = os.posix_spawn(
+                    program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
+                )
         except BlockingIOError:
             raise Failure("exhausted", "the sandbox has as many processes as it may have") from None
         except OSError as error:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from e2b_magic.embedded.containment import bubblewrap, seccomp, staging
 from e2b_magic.embedded.containment.bundle import agent_bytecode
+from e2b_magic.embedded.containment.cgroups import ControlGroup, ControlGroups
 from e2b_magic.embedded.containment.interpreter import Interpreter, find_interpreter
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.own_files import OWN_FILES
@@ -40,12 +41,14 @@ class Launched:
         channel: The daemon's end of the socket to the agent.
         information: Where bubblewrap tells the agent's process id.
         complaints: Where bubblewrap, and the agent when it dies, say why.
+        group: The sandbox's control group, nobody in it yet; None where there are none.
     """
 
     bubblewrap: subprocess.Popen[bytes]
     channel: socket.socket
     information: int
     complaints: int
+    group: ControlGroup | None
 
     def abandon(self) -> None:
         """Ends what nobody can watch over, and returns when it is gone: the agent ends when its channel does."""
@@ -57,6 +60,8 @@ class Launched:
             self.bubblewrap.wait()
         os.close(self.information)
         os.close(self.complaints)
+        if self.group is not None:
+            self.group.end()
 
 
 class Launcher:
@@ -65,14 +70,24 @@ class Launcher:
     Args:
         program: The bubblewrap to use.
         overlay: Whether `/usr` gets a writable layer.
+        groups: The control groups that sandboxes get theirs in, which end with the launcher; None for none.
         without: Guards to leave out, by name; for tests alone.
 
     Attributes:
         path: The PATH that commands start with.
+        groups: As given.
     """
 
-    def __init__(self, program: Path, *, overlay: bool, without: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        program: Path,
+        *,
+        overlay: bool,
+        groups: ControlGroups | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         self.overlay = overlay
+        self.groups = groups
         self.undumpable = "undumpable" not in without
         self._without = without
         self._program = program
@@ -136,7 +151,7 @@ class Launcher:
         Raises:
             OSError: It could not be started.
         """
-        return await asyncio.wrap_future(self._run(lambda: self._launch(state, limits, f"sandbox-{sandbox_id}")))
+        return await asyncio.wrap_future(self._run(lambda: self._launch(sandbox_id, state, limits)))
 
     async def forget(self, sandbox_id: str) -> None:
         """Takes a sandbox's directory from the stage: once the agent runs, it is needed there no more.
@@ -145,7 +160,8 @@ class Launcher:
         """
         await asyncio.wrap_future(self._run(lambda: self._stage.hide(f"sandbox-{sandbox_id}")))
 
-    def _launch(self, state: StateDirectory, limits: Limits, name: str) -> Launched:
+    def _launch(self, sandbox_id: str, state: StateDirectory, limits: Limits) -> Launched:
+        name = f"sandbox-{sandbox_id}"
         reachable = self._stage.show(state.path, name)
         with ExitStack() as ours, ExitStack() as theirs:
             ours.callback(self._stage.hide, name)
@@ -159,10 +175,13 @@ class Launcher:
             ours.callback(os.close, complaints)
             theirs.callback(os.close, complained)
             os.set_blocking(complaints, False)
+            group = None if self.groups is None else self.groups.create(sandbox_id, limits)
+            if group is not None:
+                ours.callback(group.end)
             layout = self._layout(reachable, limits, told, theirs)
             process = self._start(layout, state, inner.fileno(), complained, theirs)
             ours.pop_all()
-            return Launched(process, end, information, complaints)
+            return Launched(process, end, information, complaints, group)
 
     def _layout(self, state: Path, limits: Limits, information: int, closing: ExitStack) -> bubblewrap.Layout:
         def hold(name: str, contents: bytes) -> int:
@@ -211,6 +230,8 @@ class Launcher:
     def close(self) -> None:
         """Ends the launcher's thread, and with it every sandbox that it started."""
         self._jobs.put(None)
+        if self.groups is not None:
+            self.groups.close()
 
 
 def _show_program(stage: staging.Stage, program: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 MEBIBYTE = 1024 * 1024
@@ -12,12 +13,14 @@ class Limits:
     """The bounds of one sandbox; None stands for none.
 
     Attributes:
-        processes: Processes and threads at once. Kept by the kernel, inside.
+        processes: Processes and threads at once. Kept by the kernel, inside, and by the control group if there is one.
         open_files: Descriptors of one process. Kept by the kernel, inside.
         file_bytes: Bytes of one file. Kept by the kernel, inside, for what is written there.
-        memory_bytes: Bytes of private writable memory of one process. Kept by the kernel, inside. It bounds neither
-            the sum of all processes nor memory that they share; when the host runs out, the
-            kernel looks at sandboxes first, unless what runs inside has asked to be spared.
+        memory_bytes: Bytes of memory. With a control group that counts memory, of all the sandbox's processes
+            together; above it the kernel kills the largest. Without, of private writable memory of one process, which
+            bounds neither their sum nor memory that they share. Either way, when the host runs out, the kernel looks at
+            sandboxes first, unless what runs inside has asked to be spared.
+        cpus: Processors' worth of time, such as 0.5. Kept by the control group; without one, not at all.
         shared_memory_bytes: Bytes in `/dev/shm`. Kept by the kernel.
         disk_bytes: Bytes that the sandbox's files may take, as measured from outside now and then
             (`e2b_magic.embedded.sandbox.disk_quota`): it can be passed for a moment.
@@ -27,10 +30,19 @@ class Limits:
     open_files: int | None = 16384
     file_bytes: int | None = 4096 * MEBIBYTE
     memory_bytes: int | None = 2048 * MEBIBYTE
+    cpus: float | None = None
     shared_memory_bytes: int = 64 * MEBIBYTE
     disk_bytes: int | None = 10240 * MEBIBYTE
 
-    def kept_inside(self) -> dict[str, int]:
-        """Gives the limits that the agent sets, by the agent's names."""
-        names = ("processes", "open_files", "file_bytes", "memory_bytes")
+    def kept_inside(self, controllers: Collection[str] = ()) -> dict[str, int]:
+        """Gives the limits that the agent sets, by the agent's names.
+
+        Args:
+            controllers: Those of the sandbox's control group. Where it counts memory, no process is bounded by what it
+                reserves: many a program reserves far more than it ever uses.
+        """
+        names = ["processes", "open_files", "file_bytes"] if "memory" in controllers else _INSIDE
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+_INSIDE = ("processes", "open_files", "file_bytes", "memory_bytes")

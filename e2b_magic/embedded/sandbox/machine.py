@@ -39,18 +39,26 @@ class Machine:
         state: Its directory, which is let go of at the end.
         launched: Its bubblewrap.
         told: Called with each message of the agent's that answers no question.
+        launcher: What started it.
 
     Raises:
         OSError: The daemon has no descriptor left to hold it by.
 
     Attributes:
         state: Its directory.
+        group: Its control group; None where there are none.
+        agent: The agent's process id; 0 before there is one, and at the end.
         ended: Resolves with the reason, in a few words, when all of it is gone.
     """
 
-    def __init__(self, state: StateDirectory, launched: Launched, told: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, state: StateDirectory, launched: Launched, told: Callable[[dict[str, Any]], None], launcher: Launcher
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.state = state
+        self.group = launched.group
+        self.agent = 0
+        self._groups = launcher.groups
         self.ended: asyncio.Future[str] = loop.create_future()
         self._told_later = told
         self._launched = launched
@@ -82,7 +90,7 @@ class Machine:
         state = StateDirectory.open(directory)
         settings = {
             "undumpable": launcher.undumpable,
-            "limits": limits.kept_inside(),
+            "limits": limits.kept_inside(launcher.groups.controllers if launcher.groups is not None else ()),
             "path": launcher.path,
             "envs": {**envs, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id},
         }
@@ -113,7 +121,7 @@ class Machine:
             state.close()
             raise
         try:
-            machine = cls(state, launched, told)
+            machine = cls(state, launched, told, launcher)
         except OSError as error:
             await asyncio.to_thread(launched.abandon)
             state.close()
@@ -133,6 +141,10 @@ class Machine:
 
     async def _begin(self, settings: Mapping[str, Any]) -> None:
         self._agent = await self._find_agent()
+        if self.group is not None:
+            # Before it is told anything: until then it does nothing, and all that it starts will be in there too. In
+            # a thread, for the kernel may wait there for every processor.
+            await asyncio.to_thread(self.group.add, self.agent)
         with suppress(Gone):  # why it is gone, `_ready` tells
             self._channel.tell(settings)
         await self._ready
@@ -171,6 +183,13 @@ class Machine:
             # instead would leave a moment in which all inside is still alive.
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent, signal.SIGKILL)
+            self._thaw()
+
+    def _thaw(self) -> None:
+        """Lets a frozen sandbox die: the freezer of version 1 keeps even the killed."""
+        if self.group is not None:
+            with suppress(FileNotFoundError):
+                self.group.thaw()
 
     def _end_early(self) -> None:
         """Ends what is only starting, once bubblewrap has told what it started.
@@ -187,7 +206,9 @@ class Machine:
         """Gives a descriptor of the agent's process, by the id that bubblewrap told; None when it is gone."""
         # The object comes in several writes, of which the first ends with this number; the rest is of no use here.
         found = _CHILD.search(os.read(self._launched.information, 4096))
-        return None if found is None else _hold(int(found[1]), self._launched.bubblewrap.pid)
+        held = None if found is None else _hold(int(found[1]), self._launched.bubblewrap.pid)
+        self.agent = 0 if found is None or held is None else int(found[1])
+        return held
 
     def _bubblewrap_ended(self) -> None:
         loop = asyncio.get_running_loop()
@@ -200,7 +221,9 @@ class Machine:
         for descriptor in (self._bubblewrap, self._agent, self._launched.information, self._launched.complaints):
             if descriptor is not None:
                 os.close(descriptor)
-        self._agent = None
+        self._agent, self.agent = None, 0
+        if self.group is not None and self._groups is not None:
+            self._groups.discard(self.group)
         self.state.close()
         if not self._ready.done():
             self._ready.set_exception(ContainmentError(f"A sandbox could not be started: {complaint or self._reason}."))

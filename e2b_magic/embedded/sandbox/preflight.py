@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2b_magic.embedded.containment import seccomp
+from e2b_magic.embedded.containment.cgroups import ControlGroups
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import remove_state
@@ -39,6 +40,8 @@ class Report:
         overlay: Whether `/usr` is writable inside (into a layer of the sandbox's own); else it is read-only.
         seccomp: Whether system calls are filtered: on x86-64 and aarch64.
         staged: Whether sandboxes run as user ids of their own, through root's stage.
+        controllers: What control groups do for each sandbox: of `memory`, `pids`, `cpu`, `freezer` and `cpuacct` what
+            there is.
     """
 
     bubblewrap: Path
@@ -46,6 +49,7 @@ class Report:
     overlay: bool
     seccomp: bool
     staged: bool
+    controllers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ async def prepare(directory: Path) -> tuple[Launcher, Report]:
     complaint = ""
     for candidate in candidates:
         for overlay in (True, False) if candidate.version >= OVERLAY_VERSION else (False,):
-            launcher = Launcher(candidate.program, overlay=overlay)
+            groups = await asyncio.to_thread(ControlGroups.open)
+            launcher = Launcher(candidate.program, overlay=overlay, groups=groups)
             try:
                 await _try(launcher, directory)
             except ContainmentError as error:
@@ -135,6 +140,7 @@ def _report(launcher: Launcher, candidate: _Candidate) -> Report:
         overlay=launcher.overlay,
         seccomp=seccomp.program() is not None,
         staged=launcher.staged,
+        controllers=frozenset() if launcher.groups is None else launcher.groups.controllers,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from e2b_magic.embedded.containment.cgroups import ControlGroup
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.sandbox.channel import Violation
@@ -83,6 +84,16 @@ class Sandbox:
     def disk_used(self) -> int:
         """The bytes that its files took when they were last measured."""
         return self._quota.used
+
+    @property
+    def agent(self) -> int:
+        """The process id, outside, of the first process inside; 0 when it has ended."""
+        return self._machine.agent
+
+    @property
+    def group(self) -> ControlGroup | None:
+        """Its control group, which freezes and counts; None where there are none."""
+        return self._machine.group
 
     def _told(self, message: dict[str, Any]) -> None:
         pid, status = parse_exit(message)
