@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def groups() -> Iterator[ControlGroups]:
 
 
 @pytest.fixture
-async def child(groups: ControlGroups) -> AsyncIterator[subprocess.Popen[bytes]]:
+def child(groups: ControlGroups) -> Iterator[subprocess.Popen[bytes]]:
     """Gives a process that counts as fast as it can."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     yield process
