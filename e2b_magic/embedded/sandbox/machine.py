@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import psutil
 
+from e2b_magic.embedded.containment.cgroups import ControlGroup
 from e2b_magic.embedded.containment.launcher import Launched, Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.state import StateDirectory
@@ -142,12 +143,20 @@ class Machine:
     async def _begin(self, settings: Mapping[str, Any]) -> None:
         self._agent = await self._find_agent()
         if self.group is not None:
-            # Before it is told anything: until then it does nothing, and all that it starts will be in there too. In
-            # a thread, for the kernel may wait there for every processor.
-            await asyncio.to_thread(self.group.add, self.agent)
+            await self._enter(self.group)
         with suppress(Gone):  # why it is gone, `_ready` tells
             self._channel.tell(settings)
         await self._ready
+
+    async def _enter(self, group: ControlGroup) -> None:
+        """Puts the agent into its group before it is told anything: until then it starts nothing."""
+        try:
+            # In a thread, for the kernel may wait there for every processor.
+            await asyncio.to_thread(group.add, self.agent)
+        except ProcessLookupError:
+            return  # it has ended; why, `_ready` tells
+        except OSError as error:
+            raise ContainmentError(f"A sandbox could not be put into its control group: {error}.") from error
 
     async def _find_agent(self) -> int:
         """Gives a descriptor of the agent's process, by the id that bubblewrap tells as soon as there is one."""
