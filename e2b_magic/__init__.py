@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from e2b_magic.client.executor import Executor
     from e2b_magic.config import Configuration
     from e2b_magic.exceptions import E2BMagicError
-    from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxState, Status
+    from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxMetrics, SandboxState, Snapshot, Status
 
 __version__ = "0.1.0.dev0"
 
@@ -28,7 +28,9 @@ __all__ = [
     "Executor",
     "FileEntry",
     "Project",
+    "SandboxMetrics",
     "SandboxState",
+    "Snapshot",
     "Status",
     "load_ipython_extension",
     "shared_client",
@@ -43,7 +45,9 @@ _HOMES = {
     "Executor": "client.executor",
     "FileEntry": "records",
     "Project": "records",
+    "SandboxMetrics": "records",
     "SandboxState": "records",
+    "Snapshot": "records",
     "Status": "records",
     "shared_client": "client",
 }

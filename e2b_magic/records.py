@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
@@ -147,6 +148,7 @@ class Project(_Record):
         sandbox_expires_at: When that sandbox ends unless it is extended, in seconds since the epoch.
         backend: `embedded`, or the E2B domain.
         revision: Raised by every write to the sandbox's files, so that older cached results no longer hold.
+        paused: Whether that sandbox was paused, and not used since.
         path: The directory inside the sandbox.
         port: The dev server's port, or None.
         created_at: Seconds since the epoch.
@@ -159,6 +161,7 @@ class Project(_Record):
     sandbox_expires_at: float = 0.0
     backend: str = ""
     revision: int = 0
+    paused: bool = False
     path: str = "/home/user"
     port: int | None = None
     created_at: float = 0.0
@@ -188,6 +191,19 @@ class FileEntry(_Record):
     owner: str = ""
     modified_at: float = 0.0
     symlink_target: str | None = None
+
+
+class Found(list[FileEntry]):
+    """The entries that a search gave.
+
+    Args:
+        entries: The entries.
+        more: Whether there are others, beyond the search's limit.
+    """
+
+    def __init__(self, entries: Iterable[FileEntry], *, more: bool) -> None:
+        super().__init__(entries)
+        self.more = more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,10 +257,13 @@ class SandboxState(_Record):
     Attributes:
         project: The project's name.
         backend: `embedded`, or the E2B domain.
-        state: `running`, `gone` (it was known and has ended) or `none`.
+        state: `running`, `paused`, `gone` (it was known and has ended) or `none`.
         sandbox_id: Its id; empty when there is none.
         expires_at: When it ends unless extended, in seconds since the epoch.
         template: What it was made from.
+        started_at: When it was made, in seconds since the epoch.
+        cpu_count: Its processors.
+        memory_mb: Its memory, in MiB.
     """
 
     project: str
@@ -253,3 +272,47 @@ class SandboxState(_Record):
     sandbox_id: str = ""
     expires_at: float = 0.0
     template: str = ""
+    started_at: float = 0.0
+    cpu_count: int = 0
+    memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(_Record):
+    """A sandbox's state at one time, from which others can be made: give `snapshot_id` as their template.
+
+    Attributes:
+        snapshot_id: Its id.
+        names: What it is called.
+    """
+
+    snapshot_id: str
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxMetrics(_Record):
+    """What a sandbox used at one time.
+
+    Attributes:
+        timestamp: When, in seconds since the epoch.
+        cpu_count: Its processors.
+        cpu_used_pct: How much of one processor it used, in per cent: up to 100 for each.
+        memory_used: Bytes of memory.
+        memory_total: Bytes of memory that it may use.
+        memory_cache: Bytes of memory that hold copies of files.
+        disk_used: Bytes of disk.
+        disk_total: Bytes of disk that it may use.
+    """
+
+    timestamp: float
+    cpu_count: int = 0
+    cpu_used_pct: float = 0.0
+    memory_used: int = 0
+    memory_total: int = 0
+    memory_cache: int = 0
+    disk_used: int = 0
+    disk_total: int = 0

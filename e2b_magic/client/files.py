@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Unpack
 
 from e2b_magic.client.background import OnEvent
-from e2b_magic.client.options import Where, WriteOptions
+from e2b_magic.client.options import FindOptions, Where, WriteOptions
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import RemotePathError
-from e2b_magic.records import FileEntry
+from e2b_magic.records import FileEntry, Found
 
 READ_LIMIT = 64 * 1024 * 1024
 """The largest file that `read_file` gives unless told otherwise, in bytes."""
@@ -107,3 +107,65 @@ class FileVerbs(Verbs):
         """
         here = self._here(options, Where)
         return self._submit(lambda emit: self._work.remove(path, recursive, here, emit), on_event).wait()
+
+    def rename_file(
+        self, path: str, to: str, *, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Moves a file or directory in the sandbox, as `mv` does, and gives its new entry.
+
+        Args:
+            path: What is moved.
+            to: Its new path; in a directory that stands there it keeps its name.
+            on_event: Called with each piece of progress.
+            options: See `Where`.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing at the path.
+            FileError: It cannot be moved there.
+        """
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.rename(path, to, here, emit), on_event).wait()
+
+    def copy_file(
+        self, path: str, to: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Copies a file in the sandbox, or a directory with all in it, as `cp -a` does, and gives the copy's entry.
+
+        Args:
+            path: What is copied.
+            to: The copy's path; in a directory that stands there the name is kept.
+            recursive: Whether a directory may be copied.
+            on_event: Called with each piece of progress.
+            options: See `Where`.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing at the path.
+            RemotePathError: A directory stands there and `recursive` is not given.
+            FileError: It cannot be copied there.
+        """
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.copy(path, to, recursive, here, emit), on_event).wait()
+
+    def make_directory(self, path: str, *, on_event: OnEvent | None = None, **options: Unpack[Where]) -> FileEntry:
+        """Makes a directory in the sandbox, and those above it, and gives its entry; one that is there is fine.
+
+        Raises:
+            RemotePathError: A file stands at the path.
+        """
+        here = self._here(options, Where)
+        return self._submit(lambda emit: self._work.make_directory(path, here, emit), on_event).wait()
+
+    def find_files(self, path: str = "~", *, on_event: OnEvent | None = None, **options: Unpack[FindOptions]) -> Found:
+        """Gives the entries below a directory in the sandbox, by path; `more` says whether the limit cut them short.
+
+        Args:
+            path: Where to look.
+            on_event: Called with each piece of progress.
+            options: See `FindOptions`.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing at the path.
+            RemotePathError: A file stands there.
+        """
+        here = self._here(options, FindOptions)
+        return self._submit(lambda emit: self._work.find(path, here, emit), on_event).wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 from e2b_magic.exceptions import InvalidRequestError
 
@@ -36,6 +36,23 @@ class WriteOptions(Where, total=False):
 
     append: bool
     mode: int | None
+
+
+class FindOptions(Where, total=False):
+    """The options of `find_files`.
+
+    `name` is a pattern for the name, such as `*.py`; `kind` is `file` or `dir`; `depth` is how many levels down to
+    look; `limit` is how many entries to give.
+    """
+
+    name: str | None
+    kind: Literal["", "file", "dir"] | None
+    depth: int | None
+    limit: int | None
+
+
+FIND_LIMIT = 10_000
+"""How many entries `find_files` gives unless told otherwise."""
 
 
 class Unseen(dict[str, str]):

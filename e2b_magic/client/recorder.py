@@ -16,7 +16,7 @@ from e2b_magic.client.changes import Changes, ExecutionChanged, ProjectChanged
 from e2b_magic.client.session import has_died, own_session
 from e2b_magic.exceptions import CommandTimeoutError, E2BMagicError, StoreError
 from e2b_magic.output import OutputBuffer
-from e2b_magic.records import ExecutionResult, Project, Status, new_execution_id
+from e2b_magic.records import ExecutionResult, Project, SandboxState, Status, new_execution_id
 from e2b_magic.store import Store
 from e2b_magic.worker.protocol import Attached, Event, Output
 from e2b_magic.worker.requests.base import Request
@@ -150,6 +150,7 @@ class Recorder:
         if (
             known is None
             or (known.sandbox_id, known.backend) != now
+            or known.paused
             or abs(known.sandbox_expires_at - event.expires_at) > 60
         ):
             changes = {
@@ -157,9 +158,24 @@ class Recorder:
                 "sandbox_expires_at": event.expires_at,
                 "backend": event.backend,
                 "template": request.template,
+                "paused": False,
                 "updated_at": time.time(),
             }
             self._update(request.project_id, **changes)
+
+    def see(self, state: SandboxState) -> None:
+        """Stores what a server says of a project's sandbox."""
+        if state.state == "gone":
+            self.distrust(state.project)
+        elif state.sandbox_id:
+            self._update(
+                state.project,
+                sandbox_id=state.sandbox_id,
+                sandbox_expires_at=state.expires_at,
+                backend=state.backend,
+                template=state.template,
+                paused=state.state == "paused",
+            )
 
     def distrust(self, project: str) -> None:
         """Lets no cached result of a project hold until its sandbox is met again: it has ended, or does not answer."""
@@ -169,7 +185,7 @@ class Recorder:
     def detach(self, project: str) -> None:
         """Stores that a project has no sandbox."""
         if self.known(project) is not None:
-            self._update(project, sandbox_id="", sandbox_expires_at=0.0)
+            self._update(project, sandbox_id="", sandbox_expires_at=0.0, paused=False)
 
     def touch(self, project: str) -> None:
         """Raises a project's revision: its files have changed, and older cached results no longer hold."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from e2b_magic.client.cache_key import cache_key
-from e2b_magic.client.options import CommandOptions, Unseen, Where, WriteOptions
+from e2b_magic.client.options import FIND_LIMIT, CommandOptions, FindOptions, Unseen, Where, WriteOptions
 from e2b_magic.client.recorder import Recorder
 from e2b_magic.config import Configuration
 from e2b_magic.exceptions import (
@@ -20,12 +20,21 @@ from e2b_magic.exceptions import (
     SandboxGoneError,
     SandboxUnreachableError,
 )
-from e2b_magic.records import ExecutionResult, FileEntry
+from e2b_magic.records import ExecutionResult, FileEntry, Found
 from e2b_magic.worker.caller import Caller
 from e2b_magic.worker.protocol import Attached, Emit, Event, Progress, unwrap
 from e2b_magic.worker.requests.base import Request, check_project_name
 from e2b_magic.worker.requests.commands import ExecuteCommand
-from e2b_magic.worker.requests.files import ListFiles, ReadFile, RemoveFile, WriteFile
+from e2b_magic.worker.requests.files import (
+    CopyFile,
+    FindFiles,
+    ListFiles,
+    MakeDirectory,
+    ReadFile,
+    RemoveFile,
+    RenameFile,
+    WriteFile,
+)
 
 
 class Work:
@@ -143,6 +152,19 @@ class Work:
         )
         return await self.change(request, emit)
 
+    async def rename(self, path: str, to: str, options: Where, emit: Emit) -> FileEntry:
+        """Moves a file or directory and gives its new entry."""
+        return await self.change(RenameFile(**self.target(options), path=path, user=options.get("user"), to=to), emit)
+
+    async def copy(self, path: str, to: str, recursive: bool, options: Where, emit: Emit) -> FileEntry:
+        """Copies a file or directory and gives the copy's entry."""
+        target, user = self.target(options), options.get("user")
+        return await self.change(CopyFile(**target, path=path, user=user, to=to, recursive=recursive), emit)
+
+    async def make_directory(self, path: str, options: Where, emit: Emit) -> FileEntry:
+        """Makes a directory and gives its entry."""
+        return await self.change(MakeDirectory(**self.target(options), path=path, user=options.get("user")), emit)
+
     async def remove(self, path: str, recursive: bool, options: Where, emit: Emit) -> FileEntry:
         """Removes a file or directory and gives the entry that it was."""
         target = self.target(options)
@@ -165,3 +187,17 @@ class Work:
         """Gives a directory's entries."""
         request = ListFiles(**self.target(options), path=path, user=options.get("user"))
         return [FileEntry.from_json(entry) for entry in (await self.call(request, emit))["entries"]]
+
+    async def find(self, path: str, filters: FindOptions, emit: Emit) -> Found:
+        """Gives the entries below a directory that match."""
+        request = FindFiles(
+            **self.target(filters),
+            path=path,
+            user=filters.get("user"),
+            name=filters.get("name") or "*",
+            kind=filters.get("kind") or "",
+            depth=filters.get("depth"),
+            limit=filters.get("limit") or FIND_LIMIT,
+        )
+        answer = await self.call(request, emit)
+        return Found(map(FileEntry.from_json, answer["entries"]), more=answer["more"])

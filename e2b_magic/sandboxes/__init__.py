@@ -7,6 +7,7 @@ needs a sandbox imports it, and nobody earlier.
 """
 
 from e2b_magic.sandboxes.connection import Connection
-from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
 
 __all__ = ["Connection", "Lease", "SandboxManager"]

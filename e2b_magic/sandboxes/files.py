@@ -22,7 +22,8 @@ from e2b_magic.exceptions import (
     SandboxUnreachableError,
 )
 from e2b_magic.records import FileEntry
-from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.base import Request

@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -32,12 +32,12 @@ from e2b_magic.config import Configuration
 from e2b_magic.exceptions import (
     BackendError,
     E2BMagicError,
-    InvalidRequestError,
     RateLimitError,
     SandboxGoneError,
     SandboxUnreachableError,
 )
 from e2b_magic.sandboxes.connection import Connection, connect
+from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Attached, Emit, Progress
 from e2b_magic.worker.requests.base import Request
@@ -52,46 +52,6 @@ EXTEND_EVERY = 60
 """A used sandbox's end is moved at most this often, in seconds."""
 LOCK_TIMEOUT = 120
 """How long to wait for another process that is starting the same project's sandbox, in seconds."""
-
-
-@dataclass(slots=True)
-class Lease:
-    """A project's sandbox, ready for use.
-
-    Attributes:
-        sandbox: The SDK's object.
-        connection: Where it lives.
-        project: The project's name.
-        template: What it was made from.
-        expires_at: When it ends unless extended, in seconds since the epoch.
-        verified: When it was last seen alive, on the monotonic clock.
-        used: When it was last used, on the monotonic clock.
-    """
-
-    sandbox: AsyncSandbox
-    connection: Connection
-    project: str
-    template: str
-    expires_at: float
-    verified: float = field(default_factory=time.monotonic)
-    used: float = field(default_factory=time.monotonic)
-
-    @property
-    def sandbox_id(self) -> str:
-        """The sandbox's id."""
-        return self.sandbox.sandbox_id
-
-    def check_template(self, template: str) -> None:
-        """Refuses a request that means another template than the sandbox was made from.
-
-        Raises:
-            InvalidRequestError: The templates differ.
-        """
-        if template != self.template:
-            raise InvalidRequestError(
-                f"Project {self.project!r} has a sandbox of template {self.template!r}: kill it before "
-                f"using {template!r}, or choose another project"
-            )
 
 
 class Kept(Protocol):
@@ -129,6 +89,7 @@ class SandboxManager:
         self._extending: set[asyncio.Task[None]] = set()
         self._counting = asyncio.Lock()
         self.kept: dict[str, Kept] = {}
+        self._timeouts: dict[str, int] = {}
 
     async def lease(self, request: Request, emit: Emit) -> Lease:
         """Gives the sandbox of a request's project, making one when there is none.
@@ -148,7 +109,7 @@ class SandboxManager:
                     )
                 )
         lease.check_template(request.template)
-        if time.time() + TIMEOUT - lease.expires_at > EXTEND_EVERY:
+        if time.time() + self.timeout(lease.sandbox_id) - lease.expires_at > EXTEND_EVERY:
             self.extend(lease)
         await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created))
         return lease
@@ -157,6 +118,28 @@ class SandboxManager:
         """Drops a lease whose sandbox was seen to have ended, so that the next request finds or makes another."""
         if self._leases.get(lease.project) is lease:
             del self._leases[lease.project]
+
+    def drop(self, project: str) -> None:
+        """Drops whatever lease a project has, so that the next request asks the server for its sandbox."""
+        self._leases.pop(project, None)
+
+    def timeout(self, sandbox_id: str) -> int:
+        """Gives how long a sandbox lives after its last use, in seconds."""
+        return self._timeouts.get(sandbox_id, TIMEOUT)
+
+    def set_timeout(self, project: str, sandbox_id: str, seconds: int, expires_at: float) -> None:
+        """Has every use of a sandbox keep it for so long, for as long as this manager lives.
+
+        Args:
+            project: Whose it is.
+            sandbox_id: The sandbox.
+            seconds: How long.
+            expires_at: When it ends now, in seconds since the epoch.
+        """
+        self._timeouts[sandbox_id] = seconds
+        lease = self._leases.get(project)
+        if lease is not None and lease.sandbox_id == sandbox_id:
+            lease.expires_at = expires_at
 
     async def connection(self) -> Connection:
         """Gives the E2B server in use, starting the embedded one when it is down.
@@ -183,13 +166,39 @@ class SandboxManager:
             found = await self._tagged(connection, request.project_id)
         return next((info for info in found if info.sandbox_id == request.sandbox_id), found[0] if found else None)
 
-    async def kill(self, request: Request) -> list[str]:
-        """Ends every sandbox of a project and gives the ids of those that were alive."""
+    async def kill(self, request: Request, *, only: str | None = None) -> list[str]:
+        """Ends a project's sandboxes and gives the ids of those that were alive.
+
+        Args:
+            request: Names the project.
+            only: The one to end; all of them when left out.
+        """
         connection = await self.connection()
-        self._leases.pop(request.project_id, None)
+        lease = self._leases.get(request.project_id)
+        if lease is not None and only in (None, lease.sandbox_id):
+            self.forget(lease)
         with translating():
             found = [info.sandbox_id for info in await self._tagged(connection, request.project_id)]
-            return [one for one in found if await AsyncSandbox.kill(one, **connection.options())]
+            wanted = [one for one in found if only in (None, one)]
+            return [one for one in wanted if await AsyncSandbox.kill(one, **connection.options())]
+
+    async def all(self) -> list[SandboxInfo]:
+        """Gives the sandboxes of all projects of this user on this host, running and paused, newest first."""
+        with translating():
+            return await self._tagged(await self.connection(), None)
+
+    async def create(self, project: str, source: str, template: str) -> Lease:
+        """Makes a sandbox for a project that is known to have none.
+
+        Args:
+            project: The project's name.
+            source: The template or snapshot that it is made from.
+            template: The template that its project is said to have.
+        """
+        with translating():
+            lease = await self._create(await self.connection(), project, source, template)
+        self._leases[project] = lease
+        return lease
 
     async def close(self) -> None:
         """Ends the manager's own work; the sandboxes live on until their time is over."""
@@ -235,7 +244,7 @@ class SandboxManager:
                 lease = await self._find_alive(connection, request)
                 created = lease is None
                 if lease is None:
-                    lease = await self._create(connection, request)
+                    lease = await self._create(connection, request.project_id, request.template, request.template)
         self._leases[lease.project] = lease
         return _Arrival(lease, created, replaced=created and bool(request.sandbox_id))
 
@@ -275,7 +284,8 @@ class SandboxManager:
             with translating():
                 if self.configuration.shared and not await self._is_own(connection, sandbox_id):
                     return None
-                sandbox = await AsyncSandbox.connect(sandbox_id, timeout=TIMEOUT, **connection.options())
+                timeout = self.timeout(sandbox_id)
+                sandbox = await AsyncSandbox.connect(sandbox_id, timeout=timeout, **connection.options())
                 info = await sandbox.get_info()
         except SandboxGoneError:
             return None
@@ -287,16 +297,15 @@ class SandboxManager:
         info = await AsyncSandbox.get_info(sandbox_id, **connection.options())
         return info.metadata.get("e2b-magic-user") == self.configuration.user
 
-    async def _create(self, connection: Connection, request: Request) -> Lease:
+    async def _create(self, connection: Connection, project: str, source: str, template: str) -> Lease:
         if self.configuration.sandbox_limit is None:
-            return await self._create_one(connection, request)
+            return await self._create_one(connection, project, source, template)
         async with self._counting:
             await self._check_limit(connection, self.configuration.sandbox_limit)
-            return await self._create_one(connection, request)
+            return await self._create_one(connection, project, source, template)
 
     async def _check_limit(self, connection: Connection, limit: int) -> None:
-        tags = {name: value for name, value in self._tags("").items() if name != "e2b-magic-project"}
-        pages = AsyncSandbox.list(query=SandboxQuery(metadata=tags), **connection.options())
+        pages = AsyncSandbox.list(query=SandboxQuery(metadata=self._tags(None)), **connection.options())
         count = 0
         while pages.has_next and count < limit:
             count += len(await pages.next_items())
@@ -306,27 +315,28 @@ class SandboxManager:
                 "`%e2b --project NAME kill`"
             )
 
-    async def _create_one(self, connection: Connection, request: Request) -> Lease:
+    async def _create_one(self, connection: Connection, project: str, source: str, template: str) -> Lease:
         sandbox = await AsyncSandbox.create(
-            request.template,
+            source,
             timeout=TIMEOUT,
-            metadata=self._tags(request.project_id) | {"e2b-magic-template": request.template},
+            metadata=self._tags(project) | {"e2b-magic-template": template},
             idempotency_key=str(uuid.uuid4()),  # the SDK itself repeats a create that was answered 502, 503 or 504
             **connection.options(),
         )
-        return Lease(sandbox, connection, request.project_id, request.template, time.time() + TIMEOUT)
+        return Lease(sandbox, connection, project, template, time.time() + TIMEOUT)
 
-    def _tags(self, project: str) -> dict[str, str]:
+    def _tags(self, project: str | None) -> dict[str, str]:
         """Gives the metadata by which a sandbox is known to be this project's; the host keeps two machines apart."""
-        return {
-            "e2b-magic-project": project,
-            "e2b-magic-user": self.configuration.user,
-            "e2b-magic-host": socket.gethostname(),
-        }
+        tags = {"e2b-magic-user": self.configuration.user, "e2b-magic-host": socket.gethostname()}
+        return tags if project is None else {"e2b-magic-project": project, **tags}
 
-    async def _tagged(self, connection: Connection, project: str) -> list[SandboxInfo]:
-        query = SandboxQuery(metadata=self._tags(project))
-        return await AsyncSandbox.list(query=query, **connection.options()).next_items()
+    async def _tagged(self, connection: Connection, project: str | None) -> list[SandboxInfo]:
+        """Gives a project's sandboxes, or every project's."""
+        pages = AsyncSandbox.list(query=SandboxQuery(metadata=self._tags(project)), **connection.options())
+        found: list[SandboxInfo] = []
+        while pages.has_next:
+            found += await pages.next_items()
+        return found
 
     def _lock_path(self, connection: Connection, project: str) -> str:
         named = f"{connection.backend}\0{self.configuration.user}\0{project}"
@@ -335,7 +345,7 @@ class SandboxManager:
 
     def extend(self, lease: Lease) -> None:
         """Moves a sandbox's end in the background: a command need not wait for that."""
-        lease.expires_at = time.time() + TIMEOUT
+        lease.expires_at = time.time() + self.timeout(lease.sandbox_id)
         task = asyncio.create_task(self._extend(lease))
         self._extending.add(task)
         task.add_done_callback(self._extending.discard)
@@ -344,7 +354,7 @@ class SandboxManager:
         # connect, not set_timeout: it never shortens, should another process have asked for more (E2B#1055).
         try:
             with translating():
-                await lease.sandbox.connect(timeout=TIMEOUT)
+                await lease.sandbox.connect(timeout=self.timeout(lease.sandbox_id))
                 lease.expires_at = (await lease.sandbox.get_info()).end_at.timestamp()
             lease.verified = time.monotonic()
         except E2BMagicError:

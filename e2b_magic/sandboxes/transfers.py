@@ -28,7 +28,8 @@ from e2b_magic.exceptions import (
 )
 from e2b_magic.records import TreeEntry
 from e2b_magic.sandboxes.files import entry_of, leased, quoted, shell
-from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.transfers import (

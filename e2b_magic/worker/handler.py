@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
-from e2b_magic.sandboxes import SandboxManager, commands, files, lifecycle, transfers
+from e2b_magic.sandboxes import SandboxManager, commands, files, lifecycle, paths, snapshots, transfers
 from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.validation import parse_request
@@ -37,8 +37,23 @@ WORK: dict[str, Work] = {
     "send_piece": transfers.send_piece,
     "receive_piece": transfers.receive_piece,
     "close_transfer": transfers.close_transfer,
+    "rename_file": paths.rename,
+    "copy_file": paths.copy,
+    "make_directory": paths.make_directory,
+    "find_files": paths.find,
     "sandbox_status": lifecycle.status,
+    "create_sandbox": lifecycle.create,
     "kill_sandbox": lifecycle.kill,
+    "pause_sandbox": lifecycle.pause,
+    "resume_sandbox": lifecycle.resume,
+    "extend_sandbox": lifecycle.extend,
+    "set_sandbox_timeout": lifecycle.set_timeout,
+    "list_sandboxes": lifecycle.list_all,
+    "sandbox_metrics": lifecycle.metrics,
+    "snapshot_sandbox": snapshots.take,
+    "list_snapshots": snapshots.list_all,
+    "delete_snapshot": snapshots.delete,
+    "fork_sandbox": snapshots.fork,
     "setup_project": _not_offered,
     "start_dev_server": _not_offered,
 }

@@ -80,3 +80,68 @@ class RemoveFile(OnPath):
 
     type: ClassVar[str] = "remove_file"
     recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ToPath(OnPath):
+    """What a request from one path to another carries.
+
+    Attributes:
+        to: The other path; in a directory that stands there the name is kept, as `mv` and `cp` do it.
+    """
+
+    to: str
+
+    def __post_init__(self) -> None:
+        OnPath.__post_init__(self)
+        if not self.to:
+            raise InvalidRequestError("The second path is empty: name where it is to be")
+        check_text("The second path", self.to)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameFile(_ToPath):
+    """Move a file or directory."""
+
+    type: ClassVar[str] = "rename_file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyFile(_ToPath):
+    """Copy a file, or a directory with all in it when `recursive`; modes, times and links are kept."""
+
+    type: ClassVar[str] = "copy_file"
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeDirectory(OnPath):
+    """Make a directory and those above it; one that is there already is fine."""
+
+    type: ClassVar[str] = "make_directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindFiles(OnPath):
+    """List what lies below a directory; the answer's `entries` are mappings of `FileEntry`, by path.
+
+    Attributes:
+        name: A pattern that the name must match, as the shell has them: `*.py`.
+        kind: `file` or `dir`, when only those are wanted.
+        depth: How many levels down to look; all of them when None.
+        limit: How many entries to give; the answer's `more` says whether there are others.
+    """
+
+    type: ClassVar[str] = "find_files"
+    name: str = "*"
+    kind: Literal["", "file", "dir"] = ""
+    depth: int | None = None
+    limit: int = 10_000
+
+    def __post_init__(self) -> None:
+        OnPath.__post_init__(self)
+        check_text("The pattern", self.name)
+        if self.depth is not None and self.depth < 1:
+            raise InvalidRequestError(f"depth must be 1 or more, not {self.depth!r}")
+        if not 1 <= self.limit <= 100_000:
+            raise InvalidRequestError(f"limit must lie between 1 and 100,000, not {self.limit!r}")

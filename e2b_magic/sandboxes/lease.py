@@ -1,0 +1,51 @@
+"""A project's sandbox as it is held: the SDK's object, where it lives, and when it was last known to be alive."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from e2b import AsyncSandbox
+
+from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.sandboxes.connection import Connection
+
+
+@dataclass(slots=True)
+class Lease:
+    """A project's sandbox, ready for use.
+
+    Attributes:
+        sandbox: The SDK's object.
+        connection: Where it lives.
+        project: The project's name.
+        template: What it was made from.
+        expires_at: When it ends unless extended, in seconds since the epoch.
+        verified: When it was last seen alive, on the monotonic clock.
+        used: When it was last used, on the monotonic clock.
+    """
+
+    sandbox: AsyncSandbox
+    connection: Connection
+    project: str
+    template: str
+    expires_at: float
+    verified: float = field(default_factory=time.monotonic)
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def sandbox_id(self) -> str:
+        """The sandbox's id."""
+        return self.sandbox.sandbox_id
+
+    def check_template(self, template: str) -> None:
+        """Refuses a request that means another template than the sandbox was made from.
+
+        Raises:
+            InvalidRequestError: The templates differ.
+        """
+        if template != self.template:
+            raise InvalidRequestError(
+                f"Project {self.project!r} has a sandbox of template {self.template!r}: kill it before "
+                f"using {template!r}, or choose another project"
+            )
