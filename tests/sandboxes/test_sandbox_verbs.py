@@ -1,0 +1,109 @@
+"""A project's sandbox made, kept longer, listed, collected when nobody owns it; on a real embedded server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from e2b_magic.client import Client, sandbox_work
+from e2b_magic.config import Configuration
+from e2b_magic.embedded import runtime
+from e2b_magic.exceptions import InvalidRequestError
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def client(configuration: Configuration) -> Iterator[Client]:
+    """Gives a client on an embedded server of the test's own, which is stopped afterwards."""
+    client = Client(configuration)
+    yield client
+    client.close()
+    runtime.stop(configuration.directory / "embedded")
+
+
+def test_a_sandbox_is_made_before_anything_runs(client: Client) -> None:
+    """`create_sandbox` makes one, refuses a second, and replaces it, files and all, when it is told to."""
+    first = client.create_sandbox()
+    assert (first.state, first.project, first.template) == ("running", "default", "base")
+    assert client.get_project_info().sandbox_id == first.sandbox_id
+    client.execute_command("touch here")
+    with pytest.raises(InvalidRequestError, match=f"has a sandbox already, {first.sandbox_id}"):
+        client.create_sandbox()
+    second = client.create_sandbox(replace=True)
+    assert second.sandbox_id != first.sandbox_id
+    assert client.execute_command("ls").stdout == ""
+    assert [one.sandbox_id for one in client.list_sandboxes()] == [second.sandbox_id]
+
+
+def test_time_is_extended_and_never_shortened(client: Client) -> None:
+    """`extend_sandbox` moves the end outwards; asked for less than there is, it changes nothing."""
+    client.create_sandbox()
+    longer = client.extend_sandbox(2 * 3600)
+    assert longer.expires_at == pytest.approx(time.time() + 2 * 3600, abs=30)
+    assert client.extend_sandbox(60).expires_at == longer.expires_at
+    assert client.get_project_info().sandbox_expires_at == longer.expires_at
+
+
+def test_a_timeout_is_set_and_kept(client: Client) -> None:
+    """`set_sandbox_timeout` may shorten, and each later use of the sandbox moves its end by as much and no more."""
+    client.create_sandbox()
+    assert client.set_sandbox_timeout(600).expires_at == pytest.approx(time.time() + 600, abs=30)
+    client.execute_command("true", use_cache=False)
+    assert client.get_sandbox_status().expires_at == pytest.approx(time.time() + 600, abs=60)
+
+
+@pytest.mark.parametrize("seconds", [0, -5, float("nan"), float("inf"), 1e9])
+def test_a_time_that_cannot_be_is_refused(client: Client, seconds: float) -> None:
+    """A slip in a time is told before anything is asked of a server."""
+    with pytest.raises(InvalidRequestError, match="between 1 second and 30 days"):
+        client.set_sandbox_timeout(seconds)
+
+
+def test_without_a_sandbox_there_is_nothing_to_keep(client: Client) -> None:
+    """Verbs on a sandbox that is not there say so, and make none."""
+    verbs = (
+        lambda: client.extend_sandbox(60),
+        lambda: client.set_sandbox_timeout(60),
+        client.pause_sandbox,
+        client.resume_sandbox,
+        client.snapshot_sandbox,
+        lambda: client.fork_sandbox("other"),
+        client.get_sandbox_metrics,
+    )
+    for verb in verbs:
+        with pytest.raises(InvalidRequestError, match="Project 'default' has no sandbox"):
+            verb()
+    assert client.list_sandboxes() == []
+
+
+def test_the_sandboxes_of_all_projects_are_listed(client: Client) -> None:
+    """One list shows every project's sandbox, with its state and its time."""
+    for project in ("web", "api"):
+        client.create_sandbox(project)
+    listed = client.list_sandboxes()
+    assert [(one.project, one.state) for one in listed] == [("api", "running"), ("web", "running")]
+    assert all(one.expires_at > time.time() and one.started_at <= time.time() + 1 for one in listed)
+
+
+def test_orphans_are_found_and_ended(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that no project in the store has is an orphan, but not while it is new; the others live on."""
+    kept = client.create_sandbox("kept")
+    lost = client.create_sandbox("lost")
+    client.store.forget_project("lost")
+    assert client.list_orphans() == []
+    monkeypatch.setattr(sandbox_work, "NEW", 0.0)
+    assert [one.sandbox_id for one in client.list_orphans()] == [lost.sandbox_id]
+    assert [one.sandbox_id for one in client.kill_orphans()] == [lost.sandbox_id]
+    assert [one.sandbox_id for one in client.list_sandboxes()] == [kept.sandbox_id]
+
+
+async def test_the_same_awaited(client: Client) -> None:
+    """The verbs have their awaited forms."""
+    state = await client.acreate_sandbox()
+    assert (await client.aget_sandbox_status()).sandbox_id == state.sandbox_id
+    assert (await client.aextend_sandbox(2 * 3600)).expires_at > state.expires_at
+    assert await client.akill_sandbox() == [state.sandbox_id]
+    assert await client.alist_sandboxes() == []
