@@ -22,7 +22,7 @@ from tornado.iostream import StreamClosedError
 import e2b_magic
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, RateLimitError, RequestTooLargeError
 from e2b_magic.server_extension.routes import BoundedBody, Route
-from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Envelope, Event, event_to_json, failure
+from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Envelope, Event, event_to_json, failure, json_default
 
 ALIVE_EVERY = 15
 """A stream without events says so often, in seconds, that it lives: proxies cut what is silent for a minute."""
@@ -85,7 +85,7 @@ class _Requests(BoundedBody, APIHandler):
             self.set_status(STATUS.get(envelope["code"], 200))
             if self.get_status() == 429:
                 self.set_header("Retry-After", "1")
-        self.finish(json.dumps(envelope))
+        self.finish(json.dumps(envelope, default=json_default))
 
 
 @web.stream_request_body
@@ -159,7 +159,7 @@ class StreamRoute(_Requests):
                 self.set_header("Cache-Control", "no-store")
                 self.set_header("X-Accel-Buffering", "no")  # nginx would gather the lines
             try:
-                self.write(json.dumps(line) + "\n")
+                self.write(json.dumps(line, default=json_default) + "\n")
                 await self.flush()
             except StreamClosedError:
                 # The client has left: `on_connection_close` ends the work.

@@ -24,7 +24,7 @@ import httpx
 
 from e2b_magic.config import Configuration, Worker
 from e2b_magic.exceptions import E2BMagicError, OutcomeUnknownError, WorkerError
-from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Attached, Emit, Envelope, event_from_json
+from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Attached, Emit, Envelope, event_from_json, json_default
 from e2b_magic.worker.requests import REQUESTS
 
 CONNECT_TIMEOUT = 10
@@ -157,7 +157,8 @@ class HttpCaller:
 
     def _body(self, payload: dict[str, Any]) -> bytes:
         key = self._configuration.api_key
-        return json.dumps(payload if key is None else {**payload, "api_key": key.reveal()}).encode()
+        body = payload if key is None else {**payload, "api_key": key.reveal()}
+        return json.dumps(body, default=json_default).encode()
 
     async def _refusal(self, response: httpx.Response, repeatable: bool) -> Envelope:
         """Gives the envelope of an answer that began with an error's status.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,16 @@ from e2b_magic.exceptions import FileError, InvalidRequestError, RemoteFileNotFo
 pytestmark = pytest.mark.sandbox
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Gives a client on an embedded server that the module's tests share."""
+@pytest.fixture(scope="module", params=["in this process", "behind a Jupyter server"])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start_jupyter: Callable[..., Any]
+) -> Iterator[Client]:
+    """Gives a client whose worker is in this process, or behind a Jupyter server."""
     directory = tmp_path_factory.mktemp("transfers") / "e2b-magic"
-    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    if request.param == "in this process":
+        client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    else:
+        client = Client(start_jupyter().configuration(directory))
     yield client
     client.close()
     runtime.stop(directory / "embedded")

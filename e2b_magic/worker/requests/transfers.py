@@ -27,6 +27,7 @@ class ListTree(OnPath):
     """
 
     type: ClassVar[str] = "list_tree"
+    repeatable: ClassVar[bool] = True
     checksums: bool = False
 
 
