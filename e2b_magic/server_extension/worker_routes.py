@@ -129,7 +129,8 @@ class StreamRoute(_Requests):
         finally:
             self._at_work = None
             alive.cancel()
-        if self._begun:
+        # A request without events, too, ends as a stream does, unless it was refused with a status of its own.
+        if self._begun or envelope.get("code") not in STATUS:
             await self._send({"event": END, "envelope": envelope})
             self.finish()
         else:
