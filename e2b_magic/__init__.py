@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from e2b_magic.client.executor import Executor
     from e2b_magic.config import Configuration
     from e2b_magic.exceptions import E2BMagicError
+    from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, SettingsPanel
     from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxMetrics, SandboxState, Snapshot, Status
 
 __version__ = "0.1.0.dev0"
@@ -27,9 +28,15 @@ __all__ = [
     "ExecutionResult",
     "Executor",
     "FileEntry",
+    "FilesPanel",
+    "HistoryPanel",
+    "Panel",
     "Project",
+    "RunPanel",
     "SandboxMetrics",
+    "SandboxPanel",
     "SandboxState",
+    "SettingsPanel",
     "Snapshot",
     "Status",
     "load_ipython_extension",
@@ -44,9 +51,15 @@ _HOMES = {
     "ExecutionResult": "records",
     "Executor": "client.executor",
     "FileEntry": "records",
+    "FilesPanel": "panels",
+    "HistoryPanel": "panels",
+    "Panel": "panels",
     "Project": "records",
+    "RunPanel": "panels",
     "SandboxMetrics": "records",
+    "SandboxPanel": "panels",
     "SandboxState": "records",
+    "SettingsPanel": "panels",
     "Snapshot": "records",
     "Status": "records",
     "shared_client": "client",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|min|m|h|d)?")
+_SECONDS: Final = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def span(seconds: float) -> str:
@@ -37,3 +40,15 @@ def size(count: int) -> str:
 def counted(number: int, noun: str) -> str:
     """Gives a number with its noun: `1 result`, `2,000 results`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def to_seconds(text: str) -> float:
+    """Gives a span such as `90`, `30s`, `5m` or `2h` in seconds.
+
+    Raises:
+        ValueError: It is none; the message says what would be right.
+    """
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no time span: write seconds, or 30s, 5m, 2h, 3d")
+    return float(match[1]) * _SECONDS[match[2]]

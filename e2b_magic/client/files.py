@@ -96,6 +96,13 @@ class FileVerbs(Verbs):
         here = self._here(options, Where)
         return self._submit(lambda emit: self._work.list_directory(path, here, emit), on_event).wait()
 
+    async def alist_files(
+        self, path: str = "~", *, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> list[FileEntry]:
+        """Does what `list_files` does."""
+        here = self._here(options, Where)
+        return await self._submit(lambda emit: self._work.list_directory(path, here, emit), on_event).wait_async()
+
     def remove_file(
         self, path: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
     ) -> FileEntry:
@@ -169,3 +176,24 @@ class FileVerbs(Verbs):
         """
         here = self._here(options, FindOptions)
         return self._submit(lambda emit: self._work.find(path, here, emit), on_event).wait()
+
+    async def aremove_file(
+        self, path: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Does what `remove_file` does."""
+        here = self._here(options, Where)
+        return await self._submit(lambda emit: self._work.remove(path, recursive, here, emit), on_event).wait_async()
+
+    async def arename_file(
+        self, path: str, to: str, *, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Does what `rename_file` does."""
+        here = self._here(options, Where)
+        return await self._submit(lambda emit: self._work.rename(path, to, here, emit), on_event).wait_async()
+
+    async def amake_directory(
+        self, path: str, *, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Does what `make_directory` does."""
+        here = self._here(options, Where)
+        return await self._submit(lambda emit: self._work.make_directory(path, here, emit), on_event).wait_async()

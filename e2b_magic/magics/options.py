@@ -9,9 +9,8 @@ from collections.abc import Iterable
 
 from e2b_magic.magics.command import Argument
 from e2b_magic.magics.context import Context
+from e2b_magic.quantities import to_seconds
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|min|m|h|d)?")
-_SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]?)B?")
 _FACTORS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3}
 
@@ -24,10 +23,10 @@ def project_names(context: Context) -> Iterable[str]:
 
 def seconds(text: str) -> float:
     """Gives a span such as `90`, `30s`, `5m` or `2h` in seconds."""
-    match = _SPAN.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time span: write seconds, or 30s, 5m, 2h, 3d")
-    return float(match[1]) * _SECONDS[match[2]]
+    try:
+        return to_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def byte_count(text: str) -> int:

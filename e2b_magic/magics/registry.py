@@ -7,7 +7,7 @@ from typing import Final
 
 from IPython.core.error import UsageError
 
-from e2b_magic.magics import account, files, past, projects, running, transfers
+from e2b_magic.magics import account, files, panels, past, projects, running, transfers
 from e2b_magic.magics.command import Argument, Command, did_you_mean
 from e2b_magic.magics.context import Context
 
@@ -80,6 +80,7 @@ ALL: Final[tuple[Command, ...]] = (
     *transfers.COMMANDS,
     *past.COMMANDS,
     *projects.COMMANDS,
+    *panels.COMMANDS,
     *account.COMMANDS,
     _HELP,
 )

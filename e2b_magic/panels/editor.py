@@ -1,0 +1,118 @@
+"""A text file of the sandbox, to be changed and saved; what changed there meanwhile is never overwritten unasked."""
+
+from __future__ import annotations
+
+import html
+
+from ipywidgets import HTML, Textarea, VBox
+
+from e2b_magic.exceptions import FileTooLargeError, RemotePathError
+from e2b_magic.panels.controls import button, line
+from e2b_magic.panels.tree import above
+from e2b_magic.panels.view import View
+from e2b_magic.quantities import size
+from e2b_magic.terminal import one_line
+
+EDIT_LIMIT = 256 * 1024
+"""The largest file that is opened, in bytes: the page and the kernel send the whole text at each save."""
+
+
+class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """Shows one file.
+
+    Args:
+        view: Whose client and message line to use.
+
+    Attributes:
+        path: The file that is open; None when none is.
+    """
+
+    def __init__(self, view: View) -> None:
+        self.path: str | None = None
+        self._view = view
+        self._content = b""
+        self._opened = ""
+        self._warned: bytes | None = None
+        self._title = HTML()
+        self.text = Textarea(continuous_update=False)
+        self.text.add_class("e2b-text")
+        save, reload = "Write the text to the file", "Read the file again, without what was changed here"
+        self.save_button = button("Save", save, lambda: view.start(self.save), icon="save", button_style="primary")
+        self.reload_button = button("Reload", reload, lambda: view.start(self.reload))
+        self.close_button = button("Close", "Close the file", self.leave)
+        top = line(self._title, self.save_button, self.reload_button, self.close_button)
+        super().__init__([top, self.text], layout={"display": "none", "width": "100%"})
+
+    @property
+    def changed(self) -> bool:
+        """Whether the text is not what was opened."""
+        return self.path is not None and self.text.value != self._opened
+
+    async def show_file(self, path: str) -> None:
+        """Opens a file.
+
+        Raises:
+            RemotePathError: It is no text, or has line ends of several kinds.
+            FileTooLargeError: It is too large for a page.
+        """
+        content = await self._read(path)
+        text = _as_text(path, content)
+        self.path, self._content, self._opened, self._warned = path, content, text, None
+        self._title.value = f"<strong>{html.escape(one_line(path))}</strong>"
+        self.text.tooltip = f"Text of {one_line(path)}"
+        self.text.value = text
+        self.layout.display = None
+
+    async def _read(self, path: str) -> bytes:
+        try:
+            return await self._view.client.aread_file(path, limit=EDIT_LIMIT)
+        except FileTooLargeError:
+            raise FileTooLargeError(
+                f"{path} is too large for a page, which edits {size(EDIT_LIMIT)} at most: download it instead"
+            ) from None
+
+    async def reload(self) -> None:
+        """Opens the file again."""
+        if self.path is not None:
+            self._view.message.clear()
+            await self.show_file(self.path)
+
+    async def save(self) -> None:
+        """Writes the text, unless the file has changed since it was opened: then it says so, once."""
+        path, client, message = self.path, self._view.client, self._view.message
+        if path is None:
+            return
+        there = await self._read(path) if await self._exists(path) else self._content
+        if there not in (self._content, self._warned):
+            self._warned = there
+            message.fail(
+                RemotePathError(f"{path} has changed since it was opened: Save again overwrites that, Reload takes it")
+            )
+            return
+        text = self.text.value
+        content = text.replace("\n", "\r\n").encode() if b"\r\n" in self._content else text.encode()
+        entry = await client.awrite_file(path, content)
+        self._content, self._opened, self._warned = content, text, None
+        message.say(f"Saved {path} ({size(entry.size)})")
+
+    async def _exists(self, path: str) -> bool:
+        return any(entry.path == path for entry in await self._view.client.alist_files(above(path)))
+
+    def leave(self) -> None:
+        """Closes the file."""
+        self.path = None
+        self._content, self._opened = b"", ""
+        self.text.value = ""
+        self.layout.display = "none"
+
+
+def _as_text(path: str, content: bytes) -> str:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise RemotePathError(f"{path} is no UTF-8 text: download it instead") from None
+    # A page's text field has \n alone: other line ends would be lost at the first save.
+    lines = text.replace("\r\n", "\n")
+    if "\r" in lines or ("\r\n" in text and lines.count("\n") != text.count("\r\n")):
+        raise RemotePathError(f"{path} has line ends of several kinds, which a page cannot keep: download it instead")
+    return lines

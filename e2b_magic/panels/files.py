@@ -1,0 +1,285 @@
+"""The *Files* tab: the sandbox's directories as a tree, and one text file to edit."""
+
+from __future__ import annotations
+
+import base64
+import html
+import time
+from typing import Any, Final
+
+from ipywidgets import HTML, FileUpload, Text
+
+from e2b_magic.client import Client
+from e2b_magic.client.changes import Change, ExecutionChanged, ProjectChanged, SettingsChanged
+from e2b_magic.exceptions import FileTooLargeError, InvalidRequestError, RemoteFileNotFoundError
+from e2b_magic.panels.ask import Ask
+from e2b_magic.panels.controls import FITTING, button, line
+from e2b_magic.panels.editor import Editor
+from e2b_magic.panels.fields import on_enter
+from e2b_magic.panels.rows import Row, Rows
+from e2b_magic.panels.tree import Branch, Tree, above, inside
+from e2b_magic.panels.view import Refresh, View
+from e2b_magic.quantities import size
+from e2b_magic.records import FileEntry, Status
+from e2b_magic.terminal import one_line
+
+PAGE: Final = 60
+"""How many entries a page shows."""
+UPLOAD_LIMIT: Final = 8 * 1024 * 1024
+"""The largest file that the browser may send, in bytes: above 10 MB Jupyter's websocket drops it without a word."""
+DOWNLOAD_LIMIT: Final = 4 * 1024 * 1024
+"""The largest file that the page is handed for saving, in bytes: it is part of the page until then."""
+HOME: Final = "/home/user"
+
+
+class FilesPanel(View):
+    """Shows the files of the current project's sandbox.
+
+    Args:
+        client: Whose sandboxes to use; the kernel's client when left out.
+    """
+
+    def __init__(self, client: Client | None = None) -> None:
+        super().__init__(client)
+        self._tree = Tree(self.client.get_project_info().path)
+        self._first = 0
+        self._chosen: FileEntry | None = None
+        self._wanted = False
+        self._refresh = Refresh(self, self._load, pause=0.5)
+        self._build()
+        self._refresh.ask()
+
+    def _build(self) -> None:
+        self.directory = Text(value=self._tree.root, description="Directory", continuous_update=False, style=FITTING)
+        on_enter(self, self.directory, lambda: self.go_to(self.directory.value))
+        told = f"Send files of this computer, {size(UPLOAD_LIMIT)} each at most"
+        self.upload = FileUpload(multiple=True, tooltip=told)
+        self.upload.observe(self._uploaded, "value")
+        self.ask = Ask(self)
+        self.editor = Editor(self)
+        self.rows = Rows(self._pressed, self._turned, heading=f"{'size':>8}  name", empty="There is nothing here.")
+        self.choice = HTML()
+        self.link = HTML()
+        self.download_button = button("Download", "Hand the file to the browser", self._download, icon="download")
+        self.delete_button = button("Delete", "Remove it from the sandbox", self._ask_to_delete, icon="trash")
+        self.chosen_line = line(self.choice, self.download_button, self.delete_button, self.link)
+        self.show(
+            line(
+                self.directory,
+                button("Up", "The directory above", lambda: self.go_to(above(self._tree.root)), icon="level-up"),
+                button("Refresh", "Read the directories again", self._look, icon="refresh"),
+            ),
+            line(
+                button("New file", "Make an empty file", self._ask_for_file, icon="file-o"),
+                self.upload,
+            ),
+            self.ask,
+            self.rows,
+            self.chosen_line,
+            self.editor,
+        )
+        self._tell_choice()
+
+    def go_to(self, directory: str) -> None:
+        """Shows another directory; a relative one is below the user's home."""
+        directory = directory.strip() or HOME
+        directory = HOME + directory[1:] if directory.startswith("~") else inside(HOME, directory)
+        self._tree = Tree(directory.rstrip("/") or "/")
+        self.directory.value = self._tree.root
+        self._first, self._chosen = 0, None
+        self._tell_choice()
+        self._look()
+
+    def _look(self) -> None:
+        self.message.clear()
+        self._wanted = True
+        self._refresh.ask()
+
+    def looked_at(self, now: bool) -> None:
+        """Reads the directories again when the tab is turned to."""
+        super().looked_at(now)
+        if now:
+            self._refresh.ask()
+
+    def changed(self, change: Change) -> None:
+        """Keeps in step with whatever writes files, or may have."""
+        if isinstance(change, ExecutionChanged):
+            record = change.record
+            told = record.project == self.client.project and record.status is not Status.PENDING and not record.cached
+        else:
+            told = change == ProjectChanged(self.client.project) or isinstance(change, SettingsChanged)
+        if told and self.visible:
+            self._refresh.ask()
+
+    def _alive(self) -> bool:
+        """Whether there is a sandbox that listing its files would neither make nor wake."""
+        project = self.client.get_project_info()
+        known = project.sandbox_id and project.backend == self.client.configuration.backend
+        return bool(known) and project.sandbox_expires_at > time.time()
+
+    async def _load(self) -> None:
+        wanted, self._wanted = self._wanted, False
+        tree = self._tree
+        if not wanted and not self._alive():
+            self._tree = Tree(tree.root)
+            self.rows.show_page([], where="", earlier=False, later=False)
+            self.rows.tell("The project has no sandbox that runs: Refresh starts one.")
+            return
+        for directory in tree.opened or [tree.root]:
+            try:
+                tree.put(directory, await self.client.alist_files(directory))
+            except RemoteFileNotFoundError:
+                if directory == tree.root:
+                    raise
+                tree.fold(directory)
+        self._show_rows()
+
+    def _show_rows(self) -> None:
+        branches = self._tree.rows()
+        if self._first >= len(branches):
+            self._first = max(0, (len(branches) - 1) // PAGE * PAGE)
+        page = branches[self._first : self._first + PAGE]
+        chosen = self._chosen.path if self._chosen else None
+        last = self._first + len(page)
+        self.rows.show_page(
+            [_row(branch, chosen=branch.entry.path == chosen) for branch in page],
+            where=f"{self._first + 1:,} to {last:,} of {len(branches):,}",
+            earlier=self._first > 0,
+            later=last < len(branches),
+        )
+
+    def _turned(self, step: int) -> None:
+        self._first = max(0, self._first + step * PAGE)
+        self._show_rows()
+
+    def _pressed(self, place: int) -> None:
+        branches = self._tree.rows()
+        if self._first + place >= len(branches):
+            return
+        branch = branches[self._first + place]
+        self.message.clear()
+        self._choose(branch.entry)
+        if branch.entry.type != "dir":
+            self._open(branch.entry.path)
+        elif branch.opened:
+            self._tree.fold(branch.entry.path)
+            self._show_rows()
+        else:
+            self.start(lambda: self._unfold(branch.entry.path))
+
+    async def _unfold(self, directory: str) -> None:
+        self._tree.put(directory, await self.client.alist_files(directory))
+        self._show_rows()
+
+    def _choose(self, entry: FileEntry | None) -> None:
+        self._chosen = entry
+        self._tell_choice()
+        self._show_rows()
+
+    def _tell_choice(self) -> None:
+        entry = self._chosen
+        self.chosen_line.layout.display = None if entry else "none"
+        self.link.value = ""
+        if entry:
+            more = html.escape(f"{entry.permissions} {entry.owner}")
+            self.choice.value = f'{html.escape(one_line(entry.path))} <span class="e2b-quiet">{more}</span>'
+            self.download_button.layout.display = None if entry.type == "file" else "none"
+
+    def _open(self, path: str) -> None:
+        if self.editor.changed and self.editor.path != path:
+            question = f"{self.editor.path} has changes that are not saved: discard them?"
+            self.ask.for_yes(question, "Discard", lambda: self._open_now(path))
+        elif self.editor.path != path or not self.editor.changed:
+            self._open_now(path)
+
+    def _open_now(self, path: str) -> None:
+        self.start(lambda: self.editor.show_file(path))
+
+    @property
+    def _target(self) -> str:
+        """The directory that new files go into."""
+        if self._chosen is None:
+            return self._tree.root
+        return self._chosen.path if self._chosen.type == "dir" else above(self._chosen.path)
+
+    def _ask_for_file(self) -> None:
+        self.ask.for_text(f"New file in {self._target}", "", "Make", lambda name: self.start(lambda: self._make(name)))
+
+    async def _make(self, name: str) -> None:
+        path = inside(self._target, name)
+        if any(entry.path == path for entry in await self._existing(above(path))):
+            raise InvalidRequestError(f"{path} is there already: choose another name, or open it")
+        await self.client.awrite_file(path, "")
+        await self.editor.show_file(path)
+
+    async def _existing(self, directory: str) -> list[FileEntry]:
+        try:
+            return await self.client.alist_files(directory)
+        except RemoteFileNotFoundError:
+            return []
+
+    def _ask_to_delete(self) -> None:
+        if (entry := self._chosen) is not None:
+            what = "the directory with all in it" if entry.type == "dir" else "the file"
+            self.ask.for_yes(f"Delete {what}: {entry.path}?", "Delete", lambda: self.start(lambda: self._delete(entry)))
+
+    async def _delete(self, entry: FileEntry) -> None:
+        await self.client.aremove_file(entry.path, recursive=entry.type == "dir")
+        self._tree.fold(entry.path)
+        if self.editor.path and (self.editor.path == entry.path or self.editor.path.startswith(f"{entry.path}/")):
+            self.editor.leave()
+        self._choose(None)
+        self.message.say(f"Deleted {entry.path}")
+
+    def _download(self) -> None:
+        if (entry := self._chosen) is not None:
+            self.start(lambda: self._link_to(entry))
+
+    async def _link_to(self, entry: FileEntry) -> None:
+        try:
+            content = await self.client.aread_file(entry.path, limit=DOWNLOAD_LIMIT)
+        except FileTooLargeError:
+            raise FileTooLargeError(
+                f"{entry.path} has {size(entry.size)}, and a page is handed {size(DOWNLOAD_LIMIT)} at most: "
+                "Save to… writes it to this kernel's machine"
+            ) from None
+        # As bytes of no kind, so that the browser saves it and never shows it.
+        data = base64.b64encode(content).decode()
+        name = html.escape(one_line(entry.name), quote=True)
+        address = f"data:application/octet-stream;base64,{data}"
+        self.link.value = f'<a download="{name}" href="{address}">Save {name} ({size(len(content))})</a>'
+
+    def _uploaded(self, change: Any) -> None:
+        files = change["new"]
+        if files:
+            self.upload.value = ()
+            self.start(lambda: self._write_all(files, self._target))
+
+    async def _write_all(self, files: tuple[dict[str, Any], ...], directory: str) -> None:
+        for number, file in enumerate(files, 1):
+            if file["size"] > UPLOAD_LIMIT:
+                raise FileTooLargeError(
+                    f"{file['name']} has {size(file['size'])}, and a browser may send {size(UPLOAD_LIMIT)} at most: "
+                    "From path… takes it from this kernel's machine"
+                )
+            self.message.say(f"Uploading {file['name']} ({number} of {len(files)})")
+            await self.client.awrite_file(inside(directory, _base_name(file["name"])), bytes(file["content"]))
+        names = ", ".join(file["name"] for file in files[:3]) + (" and others" if len(files) > 3 else "")
+        self.message.say(f"Uploaded {names} to {directory}")
+
+
+def _base_name(name: str) -> str:
+    """Gives a file's name without directories: browsers send none, and whoever speaks for one may not choose any."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    if base in ("", ".", ".."):
+        raise InvalidRequestError(f"{name!r} cannot name a file")
+    return base
+
+
+def _row(branch: Branch, *, chosen: bool) -> Row:
+    entry = branch.entry
+    mark = ("▾ " if branch.opened else "▸ ") if entry.type == "dir" else "  "
+    link = f" → {entry.symlink_target}" if entry.symlink_target is not None else ""
+    amount = "" if entry.type == "dir" else size(entry.size)
+    amount = amount.replace(" bytes", " B").replace(" byte", " B")
+    return Row(f"{amount:>8}  {'  ' * branch.depth}{mark}{one_line(entry.name)}{link}", entry.path, chosen)

@@ -1,0 +1,185 @@
+"""The *Run* tab: a command, its output as it comes, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from typing import Any, Final
+
+from ipywidgets import HTML, Accordion, Checkbox, Combobox, Text, VBox
+
+from e2b_magic.client import Client
+from e2b_magic.client.changes import Change, ExecutionChanged
+from e2b_magic.client.executor import Executor
+from e2b_magic.client.options import CommandOptions
+from e2b_magic.exceptions import CommandFailedError, CommandInterruptedError, E2BMagicError, InvalidRequestError
+from e2b_magic.panels.controls import FITTING, button, line
+from e2b_magic.panels.environment import Environment
+from e2b_magic.panels.fields import on_enter
+from e2b_magic.panels.output import OutputBox
+from e2b_magic.panels.view import Refresh, Ticker, View
+from e2b_magic.quantities import ago, to_seconds
+from e2b_magic.records import ExecutionResult, Status
+from e2b_magic.terminal import one_line
+
+RECALLED: Final = 30
+"""How many different past commands the command's field offers."""
+_LONGEST: Final = 500  # of a command that is offered, in characters
+
+
+class RunPanel(View):
+    """Runs commands in the current project's sandbox.
+
+    Args:
+        client: Whose sandboxes to use; the kernel's client when left out.
+
+    Attributes:
+        executor: What runs the commands: observe it to follow them.
+    """
+
+    def __init__(self, client: Client | None = None) -> None:
+        super().__init__(client)
+        self.executor = Executor(self.client)
+        self._began = 0.0
+        self._latest: tuple[str, CommandOptions] | None = None
+        self._build()
+        self._recall = Refresh(self, self._offer_past, pause=0.5)
+        self._elapsed = Ticker(self, self._tell_state, period=0.5)
+        self._state = Refresh(self, self._tell_state)
+        self._text = Refresh(self, self._tell_output)
+        self.executor.observe(lambda change: self._text.ask(), "output")
+        self.executor.observe(lambda change: self._state.ask(), ["running", "result", "error", "progress"])
+        on_enter(self, self.command, self.run)
+        self._recall.ask()
+
+    def _build(self) -> None:
+        self.command = Combobox(
+            description="Command", placeholder="such as git --version", continuous_update=False, style=FITTING
+        )
+        self.run_button = button("Run", "Run the command (Enter)", self.run, icon="play", button_style="primary")
+        self.stop_button = button("Stop", "End the command and its children", self.executor.cancel, icon="stop")
+        again = "Run the last command, even if its result is stored"
+        self.again_button = button("Run again", again, self.run_again, icon="refresh", disabled=True)
+        self.stop_button.disabled = True
+        self.status = HTML()
+        self.output = OutputBox("Output of the command")
+        commands = line(self.command, self.run_button, self.stop_button, self.again_button)
+        self.show(commands, self._options(), self.status, self.output)
+
+    def _options(self) -> Any:
+        settings = {"continuous_update": False, "style": FITTING}
+        self.directory = Text(description="Directory", placeholder="the user's home", **settings)
+        self.timeout = Text(description="Time limit", placeholder="none; or 30s, 5m", **settings)
+        self.stored = Checkbox(value=True, description="Answer from stored results", indent=False)
+        self.environment = Environment(self)
+        fields = line(self.directory, self.timeout, self.stored)
+        return Accordion([VBox([fields, self.environment])], titles=("Options",), selected_index=None)
+
+    def run(self) -> None:
+        """Runs the command that the field holds, with the options that are set."""
+        self._begin(self.command.value, refresh=False)
+
+    def run_again(self) -> None:
+        """Runs the last command once more, though its result may be stored."""
+        if self._latest is not None:
+            command, options = self._latest
+            self._attempt(command, {**options, "refresh": True})
+
+    def use(self, record: ExecutionResult) -> None:
+        """Puts a past command into the fields, to be changed or run."""
+        self.command.value = record.command
+        self.directory.value = record.cwd or ""
+        missing = [name for name in record.env_names if name not in self.environment.values]
+        if missing:
+            self.message.say(f"The values of variables are not kept: give {', '.join(missing)} again under Options")
+
+    def rerun(self, record: ExecutionResult) -> None:
+        """Runs a past command again, in its own project and directory, though its result may be stored."""
+        self.use(record)
+        if not all(name in self.environment.values for name in record.env_names):
+            return
+        options: CommandOptions = {"project": record.project, "cwd": record.cwd, "user": record.user, "refresh": True}
+        self._attempt(record.command, {**options, "envs": dict(self.environment.values)})
+
+    def _begin(self, command: str, *, refresh: bool) -> None:
+        try:
+            limit = to_seconds(self.timeout.value) if self.timeout.value.strip() else None
+        except ValueError as error:
+            self.message.fail(InvalidRequestError(f"Time limit: {error}"))
+            return
+        options: CommandOptions = {
+            "cwd": self.directory.value.strip() or None,
+            "timeout": limit,
+            "use_cache": self.stored.value,
+            "refresh": refresh,
+        }
+        self._attempt(command, {**options, "envs": self.environment.values})
+
+    def _attempt(self, command: str, options: CommandOptions) -> None:
+        self.message.clear()
+        try:
+            self.executor.run(command, **options)
+        except E2BMagicError as error:
+            self.message.fail(error)
+            return
+        self._began, self._latest = time.monotonic(), (command, options)
+
+    async def _tell_state(self) -> None:
+        executor = self.executor
+        running = executor.running
+        self.run_button.disabled, self.stop_button.disabled = running, not running
+        self.again_button.disabled = running or self._latest is None
+        if running:
+            self._elapsed.start()
+            self.status.value = _running(time.monotonic() - self._began, executor.progress)
+            return
+        self._elapsed.stop()
+        self.status.value = ended(executor.result) if executor.result else ""
+        # A failed command and a stopped one say so in the state; what else went wrong needs a line of its own.
+        if executor.error is not None and not isinstance(executor.error, CommandFailedError | CommandInterruptedError):
+            self.message.fail(executor.error)
+
+    async def _tell_output(self) -> None:
+        self.output.show_pieces(self.executor.output, dropped=self.executor.dropped)
+
+    async def _offer_past(self) -> None:
+        records = await asyncio.to_thread(self.client.get_execution_history, self.client.project, limit=4 * RECALLED)
+        commands = dict.fromkeys(one_line(record.command) for record in records if "\n" not in record.command)
+        self.command.options = [command for command in commands if len(command) <= _LONGEST][:RECALLED]
+
+    def changed(self, change: Change) -> None:
+        """Offers what was run anywhere in this session."""
+        if isinstance(change, ExecutionChanged):
+            self._recall.ask()
+
+    def close(self) -> None:
+        """Ends the panel, and the command that runs in it."""
+        self.executor.unobserve_all()
+        if self.executor.running:
+            self.executor.cancel()
+        super().close()
+
+
+def _running(seconds: float, progress: str) -> str:
+    told = f" · {html.escape(one_line(progress))}" if progress else ""
+    return f'<span role="status"><span class="e2b-badge">running</span> {seconds:.0f} s{told}</span>'
+
+
+def ended(record: ExecutionResult) -> str:
+    """Gives in HTML how a command ended: its exit code, its time, whether the answer is a stored one."""
+    if record.exit_code is not None:
+        badge = f"exit {record.exit_code}"
+    else:
+        badge = {Status.INTERRUPTED: "stopped", Status.TIMEOUT: "time limit"}.get(record.status, str(record.status))
+    tone = "e2b-good" if record.ok else "e2b-bad"
+    parts = [f'<span class="e2b-badge {tone}">{badge}</span>']
+    if record.cached:
+        parts.append(f'<span class="e2b-badge">cached</span> as run {ago(record.cached_at or record.started_at)}')
+    else:
+        parts.append(f"{record.duration:.2f} s")
+    if record.error and record.exit_code is None:
+        parts.append(html.escape(one_line(record.error)))
+    if record.truncated:
+        parts.append("the record leaves out the middle of a very long output")
+    return f'<span role="status">{parts[0]} {" · ".join(parts[1:])}</span>'

@@ -1,0 +1,80 @@
+"""A sandbox's directories as far as they were opened, and the rows that are seen of them. No widgets, no I/O."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from e2b_magic.records import FileEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A row of the tree: an entry, how deep it lies, and whether it is a directory that is open."""
+
+    entry: FileEntry
+    depth: int
+    opened: bool
+
+
+class Tree:
+    """Directories and what is known of them.
+
+    Args:
+        root: The directory at the top.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._entries: dict[str, list[FileEntry]] = {}
+        self._rows: list[Branch] | None = None
+
+    def put(self, directory: str, entries: list[FileEntry]) -> None:
+        """Opens a directory, or brings an open one up to date."""
+        self._entries[directory] = entries
+        self._rows = None
+
+    def fold(self, directory: str) -> None:
+        """Closes a directory, and those below it."""
+        for path in [
+            path for path in self._entries if path == directory or path.startswith(f"{directory.rstrip('/')}/")
+        ]:
+            del self._entries[path]
+        self._rows = None
+
+    def is_open(self, directory: str) -> bool:
+        """Whether a directory is open."""
+        return directory in self._entries
+
+    @property
+    def opened(self) -> list[str]:
+        """The open directories, those above before those below."""
+        return sorted(self._entries)
+
+    def rows(self) -> list[Branch]:
+        """Gives every row that is seen, from the top."""
+        if self._rows is None:
+            self._rows = list(self._walk(self.root, 0))
+        return self._rows
+
+    def _walk(self, directory: str, depth: int) -> Iterator[Branch]:
+        for entry in self._entries.get(directory, ()):
+            opened = entry.type == "dir" and entry.path in self._entries and entry.path != directory
+            yield Branch(entry, depth, opened)
+            if opened:
+                yield from self._walk(entry.path, depth + 1)
+
+    def place(self, path: str) -> int | None:
+        """Gives the row that a path stands in; None when it is not seen."""
+        return next((place for place, branch in enumerate(self.rows()) if branch.entry.path == path), None)
+
+
+def above(path: str) -> str:
+    """Gives the directory that a path lies in."""
+    return posixpath.dirname(path.rstrip("/")) or "/"
+
+
+def inside(directory: str, name: str) -> str:
+    """Gives the path of a name in a directory; an absolute one is itself."""
+    return posixpath.join(directory, name)

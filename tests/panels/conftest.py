@@ -1,0 +1,64 @@
+"""Panels over a real client: with an imagined worker, or with sandboxes of an embedded server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ipywidgets.widgets.widget import _instances
+
+from e2b_magic.client import Client
+from e2b_magic.config import from_environment
+from e2b_magic.embedded import runtime
+
+DEADLINE = 30.0
+
+
+def until(condition: Callable[[], object], what: str = "it") -> None:
+    """Waits until a condition holds, and fails when it does not within half a minute."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+def press(button: Any) -> None:
+    """Presses a button as the page does."""
+    assert not button.disabled
+    button._handle_button_msg(button, {"event": "click"}, [])
+
+
+def enter(field: Any, text: str) -> None:
+    """Types a text into a field and presses Enter, in the order in which a page tells of it."""
+    field._handle_custom_msg({"event": "submit"}, [])
+    if field.value != text:
+        field.set_state({"value": text})
+
+
+def widgets_alive() -> set[str]:
+    """Gives the ids of the widgets that are not closed."""
+    return set(_instances)
+
+
+def saved_state() -> str:
+    """Gives everything that a notebook would keep of all widgets."""
+    return repr([widget.get_state() for widget in tuple(_instances.values())])
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Gives the directory of an embedded server that a module's tests share."""
+    directory = tmp_path_factory.mktemp("panels") / "e2b-magic"
+    yield directory
+    runtime.stop(directory / "embedded")
+
+
+@pytest.fixture(scope="module")
+def live(directory: Path) -> Iterator[Client]:
+    """Gives a client of that server."""
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    yield client
+    client.close()

@@ -1,0 +1,382 @@
+"""Panels as objects, pressed as a page presses them, over sandboxes of an embedded server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2b_magic.client import Client
+from e2b_magic.config import from_environment
+from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, SettingsPanel
+from e2b_magic.records import ExecutionResult, Status, new_execution_id
+
+from .conftest import enter, press, saved_state, until, widgets_alive
+
+pytestmark = pytest.mark.sandbox
+
+
+def _made(panel: Any) -> Iterator[Any]:
+    yield panel
+    panel.close()
+
+
+@pytest.fixture
+def run(live: Client) -> Iterator[RunPanel]:
+    """Gives a Run tab that stands alone."""
+    yield from _made(RunPanel(live))
+
+
+@pytest.fixture
+def files(live: Client) -> Iterator[FilesPanel]:
+    """Gives a Files tab over a sandbox that runs."""
+    live.execute_command("true", use_cache=False)
+    panel = FilesPanel(live)
+    until(lambda: panel._tree.opened)
+    yield from _made(panel)
+
+
+def _output(run: RunPanel) -> str:
+    return str(run.output.children[0].value)
+
+
+def _told(files: FilesPanel, text: str) -> None:
+    until(lambda: text in files.message.value, text)
+
+
+def _at(history: HistoryPanel, page: int) -> None:
+    until(lambda: history.rows._where.value.startswith(f"{page * 25 + 1:,} to"))
+
+
+def _names(files: FilesPanel) -> list[str]:
+    return [branch.entry.name for branch in files._tree.rows()]
+
+
+def _row(panel: Any, text: str) -> Any:
+    return next(button for button in panel.rows._list.children if text in button.description)
+
+
+def test_enter_runs_and_the_end_is_told(run: RunPanel) -> None:
+    """Enter runs what was typed; output, exit code and time are shown, and Run again runs it anew."""
+    enter(run.command, "printf '\\033[32mgreen\\033[0m <b>bold</b>'; exit 3")
+    until(lambda: "exit 3" in run.status.value)
+    assert '<span class="e2b-fg-2">green</span> &lt;b&gt;bold&lt;/b&gt;' in _output(run)
+    assert 'role="status"' in run.status.value
+    first = run.executor.result
+    press(run.again_button)
+    until(lambda: run.executor.result not in (None, first))
+
+
+def test_a_stored_answer_says_so(run: RunPanel) -> None:
+    """An equal command is answered from the store with a badge; Run again is not."""
+    for _ in range(2):
+        enter(run.command, "date +%N")
+        until(lambda: run.executor.result is not None and not run.run_button.disabled)
+    until(lambda: "cached" in run.status.value)
+    press(run.again_button)
+    until(lambda: run.executor.result is not None and not run.executor.result.cached)
+
+
+def test_output_streams_and_stop_ends_it(run: RunPanel) -> None:
+    """Output is there while the command runs, and Stop ends the command and its children."""
+    enter(run.command, "echo begun; sleep 98761 & sleep 98762")
+    until(lambda: "begun" in _output(run))
+    assert "running" in run.status.value
+    assert run.run_button.disabled
+    press(run.stop_button)
+    until(lambda: "stopped" in run.status.value)
+    search = run.client.execute_command("grep -laz 9876[12] /proc/[0-9]*/cmdline | wc -l", use_cache=False)
+    assert search.stdout == "0\n"
+
+
+def test_a_slip_is_one_line_in_the_panel(run: RunPanel) -> None:
+    """An empty command and a wrong time limit are told in the message line, with the details folded."""
+    press(run.run_button)
+    assert "The command is empty" in run.message.value
+    assert "<details>" in run.message.value
+    run.timeout.value = "soon"
+    enter(run.command, "true")
+    until(lambda: "Time limit" in run.message.value)
+
+
+def test_variables_reach_the_command_and_nothing_else(run: RunPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable's value is in the command's environment, and in no widget, no history and no log."""
+    monkeypatch.setenv("FROM_KERNEL", "canary-two")
+    run.environment._field.set_state({"value": "TOKEN=canary-one"})
+    run.environment._field.set_state({"value": "FROM_KERNEL"})
+    enter(run.command, 'echo "${#TOKEN} ${#FROM_KERNEL}"')
+    until(lambda: "10 10" in _output(run))
+    assert "canary" not in saved_state()
+    assert run.executor.result is not None
+    assert run.executor.result.env_names == ("FROM_KERNEL", "TOKEN")
+    assert "canary" not in repr(run.client.get_execution_history())
+    run.environment._field.set_state({"value": "no name=canary-three"})
+    assert "Write NAME=value" in run.message.value
+    assert "canary" not in saved_state()
+
+
+def test_files_are_opened_changed_and_saved(files: FilesPanel) -> None:
+    """A file is made, edited, saved, seen by a command, and deleted after a question."""
+    press(_button(files, "New file"))
+    enter(files.ask.answer, "notes/a.txt")
+    until(lambda: files.editor.path == "/home/user/notes/a.txt")
+    files.editor.text.set_state({"value": "one\ntwo\n"})
+    press(files.editor.save_button)
+    until(lambda: "Saved" in files.message.value)
+    assert files.client.read_text("notes/a.txt") == "one\ntwo\n"
+    until(lambda: "notes" in _names(files))
+    press(_row(files, "notes"))
+    until(lambda: "a.txt" in _names(files))
+    press(_row(files, "a.txt"))
+    press(files.delete_button)
+    press(files.ask.yes)
+    until(lambda: "a.txt" not in _names(files))
+    assert files.client.list_files("notes") == []
+    until(lambda: files.editor.path is None)
+
+
+def _button(panel: Any, name: str) -> Any:
+    waiting = list(panel.children)
+    while waiting:
+        widget = waiting.pop()
+        if getattr(widget, "description", None) == name and hasattr(widget, "click"):
+            return widget
+        waiting.extend(getattr(widget, "children", ()))
+    raise LookupError(name)
+
+
+def test_what_changed_meanwhile_is_not_overwritten_unasked(files: FilesPanel) -> None:
+    """Saving over a newer content is refused once, and Windows' line ends are kept."""
+    files.client.write_file("c.txt", "a\r\nb\r\n")
+    files._open("/home/user/c.txt")
+    until(lambda: files.editor.text.value == "a\nb\n")
+    files.client.write_file("c.txt", "other\r\n")
+    files.editor.text.set_state({"value": "a\nmine\n"})
+    press(files.editor.save_button)
+    until(lambda: "has changed since" in files.message.value)
+    assert files.client.read_text("c.txt") == "other\r\n"
+    press(files.editor.save_button)
+    until(lambda: "Saved" in files.message.value)
+    assert files.client.read_text("c.txt") == "a\r\nmine\r\n"
+
+
+def test_what_is_no_text_is_not_opened(files: FilesPanel) -> None:
+    """Bytes, mixed line ends and a file that is too large are refused in one line."""
+    for name, content, told in (
+        ("bytes", b"\xff\xfe", "no UTF-8 text"),
+        ("mixed", b"a\r\nb\n", "line ends"),
+        ("large", b"x" * 300_000, "edits 262 kB at most"),
+    ):
+        files.client.write_file(name, content)
+        files.message.clear()
+        files._open(f"/home/user/{name}")
+        _told(files, told)
+        assert files.editor.path is None
+
+
+def test_files_go_up_and_down(files: FilesPanel) -> None:
+    """What the browser sends is written, without any directory it names, and a download is offered as bytes."""
+    file = {"name": "../up<b>.bin", "type": "text/html", "size": 3, "last_modified": 0}
+    files.upload.set_state({"value": [{**file, "content": memoryview(b"\x00\x01\x02")}]})
+    until(lambda: "Uploaded" in files.message.value)
+    assert files.upload.value == ()
+    assert files.client.read_file("up<b>.bin") == b"\x00\x01\x02"
+    until(lambda: "up<b>.bin" in _names(files))
+    press(_row(files, "up<b>.bin"))
+    press(files.download_button)
+    until(lambda: files.link.value)
+    assert 'download="up&lt;b&gt;.bin" href="data:application/octet-stream;base64,AAEC"' in files.link.value
+    assert ">Save up&lt;b&gt;.bin (3 bytes)<" in files.link.value
+
+
+def test_a_directory_of_5000_is_paged(files: FilesPanel) -> None:
+    """Of five thousand entries a page holds sixty, and the pages join without a gap."""
+    files.client.execute_command("mkdir -p many && cd many && seq -f '%05.0f' 5000 | xargs touch", use_cache=False)
+    files.go_to("many")
+    until(lambda: len(files._tree.rows()) == 5000)
+    until(lambda: "of 5,000" in files.rows._where.value)
+    assert "00001" in files.rows._list.children[0].description
+    for _ in range(83):
+        press(files.rows.later)
+    assert files.rows.later.disabled
+    assert "05000" in files.rows._list.children[-1].description
+    assert len(files.rows._pool) == 60
+
+
+def test_history_is_paged_filtered_and_run_again(live: Client) -> None:
+    """The newest are first, a filter finds, details show the output, Run again runs it in the Run tab."""
+    for number in range(30):
+        live.execute_command(f"echo number {number}")
+    panel = Panel(live, tab="history")
+    history: Any = panel._tab("history")
+    until(lambda: history._page)
+    assert "number 29" in history.rows._list.children[0].description
+    press(history.rows.later)
+    until(lambda: "number 4" in history.rows._list.children[0].description)
+    press(history.rows.earlier)
+    until(lambda: "number 29" in history.rows._list.children[0].description)
+    history.filter.value = "number 17"
+    until(lambda: len(history._page) == 1)
+    press(history.rows._list.children[0])
+    assert "number 17" in history._output.children[0].value
+    assert history._magic.value == "%e2b run echo number 17"
+    press(history.again_button)
+    assert panel.tabs.selected_index == 0
+    until(lambda: panel.run.executor.result is not None and panel.run.executor.result.stdout == "number 17\n")
+    assert "cached" not in panel.run.status.value
+    panel.close()
+
+
+def test_history_stands_alone(live: Client) -> None:
+    """Without a Run tab beside it the history brings one when something is run again."""
+    live.execute_command("echo alone")
+    history = HistoryPanel(live)
+    until(lambda: history._page)
+    press(history.rows._list.children[0])
+    press(history.again_button)
+    until(lambda: isinstance(history.children[-1], RunPanel))
+    until(lambda: "alone" in _output(history.children[-1]))
+    history.close()
+
+
+def test_a_history_of_10000_opens_its_pages_quickly(tmp_path: Path) -> None:
+    """A page out of ten thousand executions is there without reading them all."""
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path)}))
+    began = time.time() - 20_000
+    for number in range(10_000):
+        at = began + number
+        record = ExecutionResult(id=new_execution_id(at), project="default", command=f"echo {number}", started_at=at)
+        client.store.save_execution(replace(record, status=Status.SUCCESS))
+    history = HistoryPanel(client)
+    until(lambda: history._page)
+    times = []
+    for page in range(10):
+        before = time.perf_counter()
+        press(history.rows.later)
+        _at(history, page + 1)
+        times.append(time.perf_counter() - before)
+    assert sorted(times)[5] < 2
+    history.close()
+    client.close()
+
+
+def test_two_panels_and_the_client_are_in_step(live: Client) -> None:
+    """What one panel runs, a script does or a panel chooses is seen by the other; output stays where it ran."""
+    one, other = Panel(live), Panel(live, tab="history")
+    history: Any = other._tab("history")
+    enter(one.run.command, "echo from one panel")
+    until(lambda: any(record.command == "echo from one panel" for record in history._page))
+    live.execute_command("echo from a script")
+    until(lambda: any(record.command == "echo from a script" for record in history._page))
+    until(lambda: "echo from a script" in other.run.command.options)
+    assert "from one" not in _output(other.run)
+    other.turn_to("settings")
+    settings: Any = other._tab("settings")
+    enter(settings.project, "elsewhere")
+    until(lambda: "elsewhere" in one._heading.value)
+    live.use_project("default")
+    until(lambda: settings.project.value == "default")
+    one.close()
+    other.close()
+
+
+def test_a_closed_panel_leaves_nothing(live: Client) -> None:
+    """After `close` no widget, no subscriber and no task of the panel is left, whatever tabs were looked at."""
+    widgets, subscribers = widgets_alive(), len(live.changes)
+    panel = Panel(live)
+    for tab in ("files", "history", "sandbox", "settings", "run"):
+        panel.turn_to(tab)
+    enter(panel.run.command, "sleep 98763")
+    until(lambda: panel.run.executor.running)
+    made = [panel, *panel._made.values()]
+    panel.close()
+    assert len(live.changes) == subscribers
+    until(lambda: not any(one._tasks for one in made), "the end of the tasks")
+    until(lambda: widgets_alive() <= widgets, "the end of the widgets")
+    until(lambda: not panel.run.executor.running)
+
+
+def test_kill_asks_and_the_next_command_recovers(live: Client, run: RunPanel) -> None:
+    """Kill asks first; the state and the files say that the sandbox is gone, and running makes a new one."""
+    first = live.execute_command("echo here", use_cache=False).sandbox_id
+    panel = SandboxPanel(live)
+    files = FilesPanel(live)
+    until(lambda: "running" in panel.facts.value)
+    assert "ends in" in panel.left.value
+    press(panel.kill_button)
+    press(panel.ask.no)
+    assert live.get_sandbox_status().state == "running"
+    press(panel.kill_button)
+    press(panel.ask.yes)
+    until(lambda: "none yet" in panel.facts.value)
+    until(lambda: "no sandbox that runs" in files.rows._where.value)
+    assert live.get_sandbox_status().state == "none"
+    enter(run.command, "echo back")
+    until(lambda: "back" in _output(run))
+    until(lambda: "running" in panel.facts.value)
+    assert live.get_sandbox_status().sandbox_id not in ("", first)
+    panel.close()
+    files.close()
+
+
+def test_the_api_key_is_nowhere(live: Client, tmp_path: Path) -> None:
+    """A key that is entered logs in, and is in no widget's state, no store and no repr."""
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path)}))
+    settings = SettingsPanel(client)
+    press(settings.login_button)
+    assert "Enter the E2B API key first" in settings.message.value
+    settings.key.set_state({"value": "e2b_canary0123"})
+    assert settings.key.value == ""
+    assert "canary" not in saved_state()
+    press(settings.login_button)
+    assert client.configuration.api_key is not None
+    assert client.configuration.api_key.reveal() == "e2b_canary0123"
+    until(lambda: not settings.logout_button.disabled)
+    assert "canary" not in saved_state() + repr(vars(settings))
+    press(settings.logout_button)
+    assert client.configuration.api_key is None
+    settings.close()
+    client.close()
+    assert b"canary" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_closed_client_is_told(directory: Path) -> None:
+    """Unloading the extension leaves a panel that says so, and a button in it gives one line."""
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    run = RunPanel(client)
+    client.close()
+    assert "was closed" in run.message.value
+    enter(run.command, "true")
+    run.run()
+    assert "This client is closed" in run.message.value
+    run.close()
+
+
+def test_a_notebook_without_a_kernel_has_a_text(live: Client, run: RunPanel) -> None:
+    """The panel's representations hold a readable text and HTML beside the widget."""
+    shown = run._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert "Run this cell with a kernel" in shown["text/plain"]
+    assert "Run this cell with a kernel" in shown["text/html"]
+
+
+def test_an_unknown_tab_is_a_slip(live: Client) -> None:
+    """A tab that there is not is named with those that there are."""
+    with pytest.raises(InvalidRequestError, match="use one of run, files"):
+        Panel(live, tab="flies")
+
+
+def test_a_panel_is_made_quickly(live: Client) -> None:
+    """Making a panel takes a few dozen milliseconds of the kernel's time: the median of five stays below 300."""
+    times = []
+    for _ in range(5):
+        before = time.perf_counter()
+        panel = Panel(live)
+        times.append(time.perf_counter() - before)
+        panel.close()
+    assert sorted(times)[2] < 0.3
