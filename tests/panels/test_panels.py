@@ -214,7 +214,7 @@ def test_history_is_paged_filtered_and_run_again(live: Client) -> None:
         live.execute_command(f"echo number {number}")
     panel = Panel(live, tab="history")
     history: Any = panel._tab("history")
-    until(lambda: history._page)
+    until(lambda: history.rows._list.children)
     assert "number 29" in history.rows._list.children[0].description
     press(history.rows.later)
     until(lambda: "number 4" in history.rows._list.children[0].description)
@@ -236,7 +236,7 @@ def test_history_stands_alone(live: Client) -> None:
     """Without a Run tab beside it the history brings one when something is run again."""
     live.execute_command("echo alone")
     history = HistoryPanel(live)
-    until(lambda: history._page)
+    until(lambda: history.rows._list.children)
     press(history.rows._list.children[0])
     press(history.again_button)
     until(lambda: isinstance(history.children[-1], RunPanel))
@@ -253,7 +253,7 @@ def test_a_history_of_10000_opens_its_pages_quickly(tmp_path: Path) -> None:
         record = ExecutionResult(id=new_execution_id(at), project="default", command=f"echo {number}", started_at=at)
         client.store.save_execution(replace(record, status=Status.SUCCESS))
     history = HistoryPanel(client)
-    until(lambda: history._page)
+    until(lambda: history.rows._list.children)
     times = []
     for page in range(10):
         before = time.perf_counter()
