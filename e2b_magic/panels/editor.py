@@ -29,6 +29,7 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def __init__(self, view: View) -> None:
         self.path: str | None = None
+        self._wanted: str | None = None
         self._view = view
         self._content = b""
         self._opened = ""
@@ -55,7 +56,10 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
             RemotePathError: It is no text, or has line ends of several kinds.
             FileTooLargeError: It is too large for a page.
         """
+        self._wanted = path
         content = await self._read(path)
+        if self._wanted != path:  # another file was opened meanwhile, or this one deleted
+            return
         text = _as_text(path, content)
         self.path, self._content, self._opened, self._warned = path, content, text, None
         self._title.value = f"<strong>{html.escape(one_line(path))}</strong>"
@@ -100,7 +104,7 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def leave(self) -> None:
         """Closes the file."""
-        self.path = None
+        self.path = self._wanted = None
         self._content, self._opened = b"", ""
         self.text.value = ""
         self.layout.display = "none"
