@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import h11
 
@@ -36,20 +37,38 @@ _RESPONSE_HEAD = 64 * 1024
 Header = tuple[bytes, bytes]
 
 
-def _passed_on(headers: Iterable[Header]) -> list[Header]:
+def _passed_on(headers: Sequence[Header]) -> list[Header]:
     """Gives the headers for the next hop, without those that `Connection` names."""
     named = [value for name, value in headers if name.lower() == b"connection"]
-    left_out = _HOP_HEADERS | {word.strip().lower() for value in named for word in value.split(b",")}
+    left_out = {*_HOP_HEADERS} | {word.strip().lower() for value in named for word in value.split(b",")}
     # The framing is never a connection's own affair, whatever `Connection` says of it.
     left_out -= {b"content-length", b"transfer-encoding", b"host"}
+    if any(name.lower() == b"transfer-encoding" for name, _ in headers):
+        # It decides where the body ends; a length beside it is a way to make two servers disagree (RFC 9112, 6.1).
+        left_out.add(b"content-length")
     return [(name, value) for name, value in headers if name.lower() not in left_out]
 
 
-def read_message(request: Request) -> tuple[h11.Connection, h11.Request]:
-    """Gives a request's parsed head, and the connection's state that reads what follows it.
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A plain request that was read.
+
+    Attributes:
+        head: Its head.
+        client: The state of its connection, which reads the body.
+        host: Whom it is for, as the origin is told: what the rules were checked on.
+    """
+
+    head: h11.Request
+    client: h11.Connection
+    host: bytes
+
+
+def read_message(request: Request) -> Message:
+    """Reads a plain request as HTTP.
 
     Raises:
-        Refusal: 400: it is not HTTP.
+        Refusal: 400: it is none.
     """
     client = h11.Connection(h11.SERVER, max_incomplete_event_size=len(request.head) + CHUNK)
     try:
@@ -60,25 +79,23 @@ def read_message(request: Request) -> tuple[h11.Connection, h11.Request]:
     if not isinstance(message, h11.Request):
         raise Refusal(400, "the request is not HTTP")
     client.receive_data(request.rest)
-    return client, message
+    host = str(request.destination).removesuffix(":80")
+    return Message(message, client, host.encode("ascii"))
 
 
 class Exchange:
     """A request to an origin, and its response.
 
     Args:
-        request: The request.
+        message: The request.
         inside: The client's socket.
         outside: The origin's.
         pulse: What notes that something moved.
-
-    Raises:
-        Refusal: 400: the request is not HTTP.
     """
 
-    def __init__(self, request: Request, inside: socket.socket, outside: socket.socket, pulse: Pulse) -> None:
-        self._client, self._message = read_message(request)
-        self._host = _authority(request)
+    def __init__(self, message: Message, inside: socket.socket, outside: socket.socket, pulse: Pulse) -> None:
+        self._message = message
+        self._client = message.client
         self._origin = h11.Connection(h11.CLIENT, max_incomplete_event_size=_RESPONSE_HEAD)
         self._inside = inside
         self._outside = outside
@@ -112,15 +129,25 @@ class Exchange:
         return event  # type: ignore[return-value]  # mypy does not follow `is not NEED_DATA`
 
     async def _ask(self) -> None:
-        message = self._message
-        kept = [header for header in _passed_on(message.headers.raw_items()) if header[0].lower() != b"host"]
-        headers = [(b"Host", self._host), *kept, (b"Connection", b"close")]
-        head = h11.Request(method=message.method, target=message.target, headers=headers)
-        await self._send(self._origin, self._outside, head)
-        while isinstance(event := await self._next(self._client, self._inside), h11.Data):
-            await self._send(self._origin, self._outside, h11.Data(data=event.data))
-        if isinstance(event, h11.EndOfMessage):
-            await self._send(self._origin, self._outside, h11.EndOfMessage(headers=event.headers))
+        head = self._message.head
+        kept = [header for header in _passed_on(head.headers.raw_items()) if header[0].lower() != b"host"]
+        headers = [(b"Host", self._message.host), *kept, (b"Connection", b"close")]
+        wanted = await self._tell(h11.Request(method=head.method, target=head.target, headers=headers))
+        while wanted and isinstance(event := await self._next(self._client, self._inside), h11.Data):
+            wanted = await self._tell(h11.Data(data=event.data))
+        if wanted and isinstance(event, h11.EndOfMessage):
+            await self._tell(h11.EndOfMessage(headers=event.headers))
+
+    async def _tell(self, event: h11.Event) -> bool:
+        """Sends something to the origin, and says whether it took it.
+
+        An origin may answer and leave before it has read all: its answer, and not this, then tells how it went.
+        """
+        try:
+            await self._send(self._origin, self._outside, event)
+        except OSError:
+            return False
+        return True
 
     async def _respond(self) -> None:
         event = await self._next(self._origin, self._outside)
@@ -137,8 +164,3 @@ class Exchange:
             await self._send(self._client, self._inside, h11.Data(data=event.data))
         if isinstance(event, h11.EndOfMessage):
             await self._send(self._client, self._inside, h11.EndOfMessage(headers=event.headers))
-
-
-def _authority(request: Request) -> bytes:
-    text = str(request.destination)
-    return text.removesuffix(":80").encode("ascii")

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import h11
 
-from e2b_magic.embedded.egress.exchange import Exchange
+from e2b_magic.embedded.egress.exchange import Exchange, Message, read_message
 from e2b_magic.embedded.egress.gateway import Gateway, Route
 from e2b_magic.embedded.egress.lookups import Lookups
 from e2b_magic.embedded.egress.policy import Policy
@@ -137,6 +137,8 @@ class _Passage:
         return await read_request(self._inside, limit=bounds.head_bytes, timeout=bounds.head_seconds)
 
     async def _serve(self, request: Request) -> None:
+        # Read before anybody is dialled for it.
+        message = None if request.tunnel else read_message(request)
         gateway = self._egress.gateway
         policy = self._egress.policy
         route = await gateway.route(request.destination, policy, self._egress.lookups)
@@ -144,10 +146,10 @@ class _Passage:
         if self._egress.policy is not policy and not self.allowed_by(self._egress.policy):
             raise Refusal(403, f"{request.destination} is not allowed any more: the sandbox's rules changed")
         outside = self._outside = await gateway.dial(route)
-        if request.tunnel:
+        if message is None:
             await self._tunnel(request, outside)
         else:
-            await self._exchange(request, outside)
+            await self._exchange(message, outside)
         outside.close()
         await say_goodbye(self._inside)
 
@@ -158,16 +160,16 @@ class _Passage:
             await loop.sock_sendall(outside, request.rest)
         await relay(self._inside, outside, self._pulse)
 
-    async def _exchange(self, request: Request, outside: socket.socket) -> None:
-        exchange = Exchange(request, self._inside, outside, self._pulse)
+    async def _exchange(self, message: Message, outside: socket.socket) -> None:
+        exchange = Exchange(message, self._inside, outside, self._pulse)
         try:
             await exchange.run()
         except (OSError, h11.ProtocolError) as error:
             if exchange.answered:
                 raise
             if isinstance(error, TimeoutError):
-                raise Refusal(504, f"{request.destination} did not answer") from error
-            raise Refusal(502, f"{request.destination} did not answer in HTTP") from error
+                raise Refusal(504, f"{message.host.decode()} did not answer") from error
+            raise Refusal(502, f"{message.host.decode()} did not answer in HTTP") from error
 
     async def _refuse(self, refusal: Refusal) -> None:
         with suppress(OSError):

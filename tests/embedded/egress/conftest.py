@@ -100,9 +100,9 @@ class Listener:
             with connection:
                 self.visits += 1
                 connection.settimeout(20)
-                connection.sendall(b"hello\n")
                 said = b""
                 try:
+                    connection.sendall(b"hello\n")
                     while part := connection.recv(65536):
                         said += part
                     connection.sendall(b"goodbye\n")
@@ -172,6 +172,24 @@ class InProcess:
         """Ends it, and all its sandboxes."""
         self.loop.call_soon_threadsafe(self._done.set)
         self._thread.join(30)
+
+
+# For scripts that run inside: `tunnel` gives a socket whose other end is a host and port outside.
+TUNNEL = f"""
+import socket, sys, time
+def tunnel(host, port):
+    connection = socket.create_connection(("127.0.0.1", {PORT}), 20)
+    connection.sendall(f"CONNECT {{host}}:{{port}} HTTP/1.1\\r\\n\\r\\n".encode())
+    head = b""
+    while not head.endswith(b"\\r\\n\\r\\n"):
+        part = connection.recv(1)
+        if not part:
+            raise SystemExit(head)
+        head += part
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise SystemExit(head)
+    return connection
+"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""How a network configuration comes in and is shown: at creation, and by PUT on a live sandbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from e2b import InvalidArgumentException, Sandbox, SandboxException
+
+from .conftest import InProcess
+
+pytestmark = pytest.mark.sandbox
+
+WRONG = [
+    ({"allowOut": ["ok.test"]}, 400, "ALL_TRAFFIC"),
+    ({"denyOut": ["ok.test"]}, 400, "names can only be allowed"),
+    ({"denyOut": "1.1.1.1"}, 400, "denyOut must be a list"),
+    ({"allowOut": [1]}, 400, "allowOut must be a list"),
+    ({"allowOut": ["1.1.1.1:80"]}, 400, "port-specific"),
+    ({"rules": ["x"]}, 400, "rules must be an object"),
+    ({"rules": {"ok.test": "x"}}, 400, "rules must be an object"),
+    ({"rules": {"ok.test": ["x"]}}, 400, "must be an object"),
+    ({"rules": {"ok.test": [{"transform": {"headers": {"A": "b"}}}]}}, 501, "cannot transform"),
+    ({"egressProxy": {"address": "proxy.test:1080"}}, 501, "proxy of your own"),
+    ({"dnsServers": ["dns.test"]}, 400, "dnsServers"),
+    ({"dnsServers": ["1.1.1.1"] * 11}, 400, "dnsServers"),
+]
+
+
+@pytest.mark.parametrize(("network", "status", "said"), WRONG)
+def test_what_cannot_be_kept_is_refused(
+    network: dict[str, Any], status: int, said: str, served: InProcess, sandbox: Sandbox
+) -> None:
+    """A rule that is none, or that this server cannot keep, is refused at creation and by a change alike."""
+    with served.control() as control:
+        created = control.post("/v2/sandboxes", json={"templateID": "base", "network": network})
+        changed = control.put(f"/sandboxes/{sandbox.sandbox_id}/network", json=network)
+    for answer in (created, changed):
+        assert answer.status_code == status
+        assert said in answer.json()["message"]
+    assert served.run(_count(served)) == 1
+
+
+async def _count(served: InProcess) -> int:
+    return len(served.sandboxes)
+
+
+def test_a_change_replaces_the_way_out_alone(served: InProcess) -> None:
+    """What concerns the way out is replaced as a whole, what concerns the ports is kept, and the details show both."""
+    given = {"deny_out": ["1.1.1.1"], "rules": {"ok.test": []}, "allow_public_traffic": False}
+    sandbox = Sandbox.create(**served.options, allow_internet_access=False, network=given)  # type: ignore[arg-type]
+    with served.control() as control:
+        url = f"/sandboxes/{sandbox.sandbox_id}"
+        before = control.get(url).json()
+        assert before["allowInternetAccess"] is False
+        assert before["network"] == {"denyOut": ["1.1.1.1"], "rules": {"ok.test": []}, "allowPublicTraffic": False}
+        sandbox.update_network({"allow_out": ["8.8.8.8"], "allow_internet_access": True})
+        after = control.get(url).json()
+        assert after["allowInternetAccess"] is True
+        assert after["network"] == {"allowOut": ["8.8.8.8"], "allowPublicTraffic": False}
+        sandbox.update_network({})
+        cleared = control.get(url).json()
+        assert cleared["allowInternetAccess"] is None
+        assert cleared["network"] == {"allowPublicTraffic": False}
+
+
+def test_a_refused_change_changes_nothing(served: InProcess, sandbox: Sandbox) -> None:
+    """Rules stay in force, and are shown, when others were refused."""
+    sandbox.update_network({"deny_out": ["1.1.1.1"]})
+    with pytest.raises((InvalidArgumentException, SandboxException)):
+        sandbox.update_network({"allow_out": ["ok.test"]})
+    with served.control() as control:
+        assert control.get(f"/sandboxes/{sandbox.sandbox_id}").json()["network"] == {"denyOut": ["1.1.1.1"]}
+
+
+def test_no_sandbox_no_change(served: InProcess) -> None:
+    """A sandbox that is not there is told of as E2B does, and a body must be an object."""
+    with served.control() as control:
+        assert control.put("/sandboxes/none/network", json={}).status_code == 404
+        assert control.put("/sandboxes/none/network", content=b"[]").status_code == 400
+        assert control.put("/sandboxes/none/network", json={"allow_internet_access": 1}).status_code == 404

@@ -1,0 +1,86 @@
+"""The internet itself, by the programs that people use, from a server as they get it; where this machine has one."""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from e2b import CommandExitException, Sandbox
+
+from e2b_magic.embedded import runtime
+from e2b_magic.exceptions import ContainmentError
+
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+
+PYPI, NPM, GITHUB = "https://pypi.org/simple/six/", "https://registry.npmjs.org/is-number", "https://github.com/"
+
+
+def _need(url: str) -> None:
+    try:
+        with contextlib.closing(urllib.request.urlopen(url, timeout=10)):
+            return
+    except (OSError, urllib.error.URLError) as error:
+        pytest.skip(f"{url} does not answer on this machine: {error}")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Gives a sandbox of a server with the gateway that users have."""
+    directory = tmp_path_factory.mktemp("registries") / "embedded"
+    try:
+        endpoint = runtime.ensure(directory)
+    except ContainmentError as error:
+        pytest.skip(str(error))
+    try:
+        yield Sandbox.create(
+            api_key=endpoint.api_key, api_url=endpoint.url, sandbox_url=endpoint.url, domain="localhost", debug=False
+        )
+    finally:
+        runtime.stop(directory)
+
+
+def _has(sandbox: Sandbox, program: str) -> None:
+    if sandbox.commands.run(f"command -v {program} || true").stdout == "":
+        pytest.skip(f"the host's /usr has no {program}")
+
+
+def test_pip_installs(sandbox: Sandbox) -> None:
+    """`pip install` fetches a package from PyPI, and it can be imported."""
+    _need(PYPI)
+    sandbox.commands.run("python3 -m venv /tmp/venv && /tmp/venv/bin/pip install --quiet six", timeout=100)
+    assert sandbox.commands.run("/tmp/venv/bin/python -c 'import six; print(six.__name__)'").stdout == "six\n"
+
+
+def test_npm_installs(sandbox: Sandbox) -> None:
+    """`npm install` fetches a package from the npm registry, and it can be used."""
+    _need(NPM)
+    _has(sandbox, "npm")
+    sandbox.commands.run("mkdir -p p && cd p && npm install --no-fund --no-audit is-number", timeout=100)
+    assert sandbox.commands.run("cd p && node -e 'console.log(require(\"is-number\")(1))'").stdout == "true\n"
+
+
+def test_git_clones(sandbox: Sandbox) -> None:
+    """`git clone` over https fetches a repository."""
+    _need(GITHUB)
+    _has(sandbox, "git")
+    sandbox.commands.run("git clone --quiet --depth 1 https://github.com/octocat/Hello-World hello", timeout=100)
+    assert "README" in sandbox.commands.run("ls hello").stdout
+
+
+def test_only_what_is_allowed_is_fetched(sandbox: Sandbox) -> None:
+    """With PyPI alone allowed, PyPI answers and the npm registry does not, until it is allowed too."""
+    _need(PYPI)
+    _need(NPM)
+    fetch = "curl -sS -o /dev/null -w '%{http_code}' --max-time 30 "
+    sandbox.update_network({"allow_out": ["pypi.org", "*.pythonhosted.org"], "deny_out": ["0.0.0.0/0"]})
+    try:
+        assert sandbox.commands.run(fetch + PYPI).stdout == "200"
+        with pytest.raises(CommandExitException, match="403"):
+            sandbox.commands.run(fetch + NPM)
+        sandbox.update_network({"allow_out": ["*.npmjs.org"], "deny_out": ["0.0.0.0/0"]})
+        assert sandbox.commands.run(fetch + NPM).stdout == "200"
+    finally:
+        sandbox.update_network({})
