@@ -78,7 +78,8 @@ def read_message(request: Request) -> Message:
         raise Refusal(400, f"the request is not HTTP: {error}") from error
     if not isinstance(message, h11.Request):
         raise Refusal(400, "the request is not HTTP")
-    client.receive_data(request.rest)
+    if request.rest:  # nothing would mean that the client has said all
+        client.receive_data(request.rest)
     host = str(request.destination).removesuffix(":80")
     return Message(message, client, host.encode("ascii"))
 
