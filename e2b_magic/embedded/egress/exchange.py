@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import h11
@@ -116,7 +117,7 @@ class Exchange:
             TimeoutError: Nothing moved for too long.
             h11.RemoteProtocolError: One of them is not HTTP.
         """
-        await supervise(self._pulse, [self._respond()], [self._ask()])
+        await supervise(self._pulse, [self._respond(), self._ask()])
 
     async def _send(self, to: h11.Connection, by: socket.socket, event: h11.Event) -> None:
         if data := to.send(event):
@@ -165,3 +166,5 @@ class Exchange:
             await self._send(self._client, self._inside, h11.Data(data=event.data))
         if isinstance(event, h11.EndOfMessage):
             await self._send(self._client, self._inside, h11.EndOfMessage(headers=event.headers))
+        with suppress(OSError):  # a client of HTTP/1.0 waits for this; one that has left does not
+            self._inside.shutdown(socket.SHUT_WR)

@@ -38,29 +38,23 @@ class Pulse:
         return self._last + self._idle - time.monotonic()
 
 
-async def supervise(
-    pulse: Pulse, awaited: Sequence[Coroutine[Any, Any, None]], beside: Sequence[Coroutine[Any, Any, None]] = ()
-) -> None:
-    """Runs work until all that is awaited is done; then, and when anything fails, ends what is left.
+async def supervise(pulse: Pulse, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Runs work until all of it is done; when one part fails, ends the others.
 
     Args:
         pulse: What ends it all when nothing moves.
-        awaited: Work that has to be done.
-        beside: Work that need not.
+        work: The parts.
 
     Raises:
         TimeoutError: Nothing moved for too long.
     """
-    needed = {asyncio.ensure_future(work) for work in awaited}
-    tasks = needed | {asyncio.ensure_future(work) for work in beside}
+    tasks = [asyncio.ensure_future(part) for part in work]
     try:
-        while waited := {task for task in tasks if not task.done()}:
+        while waited := [task for task in tasks if not task.done()]:
             await asyncio.wait(waited, timeout=pulse.left, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()
-            if all(task.done() for task in needed):
-                return
             if pulse.left <= 0:
                 raise TimeoutError
     finally:
