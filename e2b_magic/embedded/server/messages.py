@@ -49,7 +49,7 @@ class CheckedCodec:
         """
         try:
             return self._codec.encode(message)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             text = f"the answer cannot be told: {type(error).__name__} in a {type(message).__name__}"
             raise ConnectError(Code.INTERNAL, text) from error
 
@@ -63,7 +63,7 @@ class CheckedCodec:
             raise ConnectError(Code.INVALID_ARGUMENT, f"the message nests deeper than {DEEPEST} levels")
         try:
             return self._codec.decode(data, message_class)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ConnectError(Code.INVALID_ARGUMENT, f"the message is no {message_class.__name__}") from error
 
 

@@ -110,6 +110,12 @@ def test_a_message_that_cannot_be_read_is_refused(envd: httpx.Client, content: b
     assert envd.post("/filesystem.Filesystem/Stat", content=content, headers=headers).status_code == status
 
 
+def test_a_number_out_of_range_is_refused(envd: httpx.Client) -> None:
+    """A number that its field cannot hold is an invalid argument."""
+    answer = envd.post("/filesystem.Filesystem/ListDir", json={"path": "/", "depth": 5_000_000_000})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+
+
 async def test_the_async_client_sees_the_same(options: dict[str, Any]) -> None:
     """The async SDK makes, lists and removes."""
     sandbox = await AsyncSandbox.create(**options)

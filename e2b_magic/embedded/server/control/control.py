@@ -5,6 +5,7 @@ Routes that E2B has and this server does not are answered with 501 and what is m
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -62,7 +63,11 @@ class Control:
         """Answers one request, if it carries the key."""
         if not equal(Request(scope).headers.get("x-api-key"), self._api_key):
             raise ProtocolError(401, "the X-API-Key header must hold the embedded server's API key")
-        await self._router(scope, receive, send)
+        try:
+            # Told of an application, Starlette raises what it would else answer in plain text.
+            await self._router({**scope, "app": self}, receive, send)
+        except HTTPException as error:
+            raise ProtocolError(error.status_code, f"{scope['path']} does not take {scope['method']}") from error
 
     async def _status(self, request: Request) -> Response:
         return JSONResponse({"sandboxes": len(self._sandboxes)})
