@@ -17,6 +17,7 @@
     │   ├── CommandFailedError               it exited with another code than 0
     │   ├── CommandTimeoutError              it ran longer than its timeout and was killed
     │   └── CommandInterruptedError          it was interrupted and killed
+    ├── ServerNotReadyError                  a dev server ended, or did not answer in time
     ├── FileError                            a file operation inside a sandbox
     │   ├── RemoteFileNotFoundError
     │   ├── RemotePathError                  a directory where a file was meant, or the reverse
@@ -146,6 +147,12 @@ class CommandInterruptedError(CommandError):
     """A command was interrupted and killed."""
 
     code = "command_interrupted"
+
+
+class ServerNotReadyError(E2BMagicError):
+    """A dev server ended before its port answered, or did not answer in time."""
+
+    code = "server_not_ready"
 
 
 class FileError(E2BMagicError):

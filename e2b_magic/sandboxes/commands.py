@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
+from e2b import AsyncCommandHandle, CommandExitException
 
 from e2b_magic.exceptions import (
     CommandTimeoutError,
@@ -23,6 +23,7 @@ from e2b_magic.exceptions import (
 from e2b_magic.output import OutputBuffer
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
+from e2b_magic.sandboxes.process_tree import signal_tree
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit, Output
 from e2b_magic.worker.requests.commands import ExecuteCommand
@@ -37,26 +38,6 @@ SILENCE = 30
 """After this many seconds without output the sandbox is asked whether it is alive (E2B#1128: streams that hang)."""
 EXTENDING = 300
 """A running command moves its sandbox's end this often, in seconds."""
-
-# Every process below $1, or of its process group or session, which also finds children whose parent has exited.
-_SIGNAL_TREE = r"""
-root=$1; wanted=" $1 "; rows=()
-for stat in /proc/[0-9]*/stat; do
-  read -r line 2>/dev/null < "$stat" || continue
-  pid=${stat//[!0-9]/}; set -- ${line##*) }; rows+=("$pid $2 $3 $4")
-done
-grew=1
-while [ "$grew" ]; do
-  grew=
-  for row in "${rows[@]}"; do
-    set -- $row
-    case "$wanted" in *" $1 "*) continue;; esac
-    case "$wanted" in *" $2 "*) wanted="$wanted$1 "; grew=1; continue;; esac
-    if [ "$3" = "$root" ] || [ "$4" = "$root" ]; then wanted="$wanted$1 "; grew=1; fi
-  done
-done
-kill -s "$SIGNAL" $wanted 2>/dev/null; true
-"""
 
 
 @dataclass(slots=True)
@@ -192,21 +173,6 @@ async def _exit_code(handle: AsyncCommandHandle[None]) -> int:
             return (await handle.wait()).exit_code
     except CommandExitException as failed:
         return failed.exit_code
-
-
-async def signal_tree(sandbox: AsyncSandbox, pid: int, signal: str, user: str | None) -> None:
-    """Sends a signal to a process in a sandbox and to everything that it started.
-
-    Args:
-        sandbox: Where the process runs.
-        pid: The process that was started.
-        signal: The signal's name without `SIG`.
-        user: Who runs it; signals are sent as that user.
-    """
-    with translating():
-        await sandbox.commands.run(
-            f"set -- {pid}\nSIGNAL={signal}\n{_SIGNAL_TREE}", user=user, timeout=5, request_timeout=5
-        )
 
 
 async def execute(manager: SandboxManager, request: ExecuteCommand, emit: Emit) -> dict[str, Any]:

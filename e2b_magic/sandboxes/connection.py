@@ -7,6 +7,9 @@ import os
 import select
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+
+from e2b import AsyncSandbox
 
 from e2b_magic.config import EMBEDDED, ApiKey, Configuration
 from e2b_magic.exceptions import ConfigurationError
@@ -49,6 +52,17 @@ class Connection:
             "debug": False,
         }
         return {name: value for name, value in options.items() if value is not None}
+
+    def port_url(self, sandbox: AsyncSandbox, port: int) -> str:
+        """Gives where a port of a sandbox is reached from a browser, an origin of its own.
+
+        The SDK's `get_host` knows of no `sandbox_url`, so for a server that has one it is built here.
+        """
+        host = sandbox.get_host(port)
+        if self.sandbox_url is None:
+            return f"https://{host}/"
+        server = urlsplit(self.sandbox_url)
+        return f"{server.scheme}://{host}{f':{server.port}' if server.port else ''}/"
 
     def alive(self) -> bool:
         """Whether the embedded server is still there; true for any other, which cannot be asked so cheaply."""

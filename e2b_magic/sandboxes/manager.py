@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from e2b import AsyncSandbox, SandboxInfo, SandboxQuery
+from e2b import AsyncSandbox, SandboxInfo, SandboxQuery, SandboxState
 from filelock import AsyncFileLock
 from filelock import Timeout as LockTimeout
 
@@ -109,10 +109,35 @@ class SandboxManager:
                     )
                 )
         lease.check_template(request.template)
-        if time.time() + self.timeout(lease.sandbox_id) - lease.expires_at > EXTEND_EVERY:
-            self.extend(lease)
+        self.extend_used(lease)
         await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created))
         return lease
+
+    def extend_used(self, lease: Lease) -> None:
+        """Moves the end of a sandbox that is in use, unless that was done a moment ago."""
+        if time.time() + self.timeout(lease.sandbox_id) - lease.expires_at > EXTEND_EVERY:
+            self.extend(lease)
+
+    async def existing(self, request: Request, emit: Emit) -> Lease | None:
+        """Gives the sandbox of a request's project when one runs already; makes none and wakes none."""
+        lease = await self._held(request.project_id)
+        if lease is None:
+            info = await self.find(request)
+            if info is None or info.state is not SandboxState.RUNNING:
+                return None
+            lease = await self._reconnect(await self.connection(), request, info.sandbox_id)
+            if lease is None:
+                return None
+            lease = self._leases.setdefault(lease.project, lease)
+        await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created=False))
+        return lease
+
+    def port_url(self, lease: Lease, port: int) -> str:
+        """Gives where a port of a sandbox is reached from a browser.
+
+        A worker behind a Jupyter server gives its own route instead, by a `port_url` of its own.
+        """
+        return lease.connection.port_url(lease.sandbox, port)
 
     def forget(self, lease: Lease) -> None:
         """Drops a lease whose sandbox was seen to have ended, so that the next request finds or makes another."""

@@ -11,7 +11,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
-from e2b_magic.sandboxes import SandboxManager, commands, files, lifecycle, paths, snapshots, transfers
+from e2b_magic.sandboxes import (
+    SandboxManager,
+    commands,
+    files,
+    jobs,
+    lifecycle,
+    paths,
+    servers,
+    snapshots,
+    transfers,
+)
 from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.validation import parse_request
@@ -55,7 +65,12 @@ WORK: dict[str, Work] = {
     "delete_snapshot": snapshots.delete,
     "fork_sandbox": snapshots.fork,
     "setup_project": _not_offered,
-    "start_dev_server": _not_offered,
+    "start_job": jobs.start,
+    "list_jobs": jobs.list_jobs,
+    "read_log": jobs.read_log,
+    "stop_job": jobs.stop,
+    "start_dev_server": servers.start,
+    "preview_port": servers.preview,
 }
 
 

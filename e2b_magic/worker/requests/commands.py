@@ -13,23 +13,20 @@ LONGEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExecuteCommand(Request):
-    """Run a command with `bash -l -c`.
+class WithCommand(Request):
+    """What a request carries that runs a command with bash.
 
     Attributes:
         command: The text, as the shell is to read it.
         cwd: The working directory; the user's home when None.
         envs: Environment variables; left out of every repr.
         user: The user inside the sandbox; the template's when None.
-        timeout: Seconds after which the command is killed; None lets it run.
     """
 
-    type: ClassVar[str] = "execute_command"
     command: str
     cwd: str | None = None
     envs: dict[str, str] = field(default_factory=dict, repr=False)
     user: str | None = None
-    timeout: float | None = None
 
     def __post_init__(self) -> None:
         Request.__post_init__(self)
@@ -41,6 +38,21 @@ class ExecuteCommand(Request):
                 raise InvalidRequestError(f"{name!r} cannot name a variable")
             check_text("A variable", name)
             check_text(f"The value of {name}", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecuteCommand(WithCommand):
+    """Run a command with `bash -l -c`.
+
+    Attributes:
+        timeout: Seconds after which the command is killed; None lets it run.
+    """
+
+    type: ClassVar[str] = "execute_command"
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        WithCommand.__post_init__(self)
         if self.timeout is not None and not 0 < self.timeout <= LONGEST:
             raise InvalidRequestError(
                 f"timeout must be a number of seconds above 0 and at most {LONGEST:,}, not {self.timeout!r}"

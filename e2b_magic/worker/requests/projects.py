@@ -1,4 +1,4 @@
-"""Requests that make a project and start what it serves."""
+"""Requests that make a project's files and install what it needs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,3 @@ class SetupProject(Request):
     """Make a project's files and install what it needs (the handler answers this from its own issue on)."""
 
     type: ClassVar[str] = "setup_project"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartDevServer(Request):
-    """Start a project's server in the background (the handler answers this from its own issue on)."""
-
-    type: ClassVar[str] = "start_dev_server"
-    command: str
-    port: int | None = None

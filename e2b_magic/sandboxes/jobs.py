@@ -1,0 +1,306 @@
+"""Commands that go on by themselves in a sandbox: started, listed, their logs read and followed, stopped.
+
+What a job is lies in the sandbox itself (`job_scripts` says how), so that whoever reaches the sandbox finds its jobs: a
+kernel that was restarted, another one, a worker elsewhere. Everything read from there was within reach of what runs there
+and is taken for no more than text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from e2b import CommandExitException, CommandResult
+
+from e2b_magic.exceptions import (
+    BackendError,
+    CommandFailedError,
+    E2BMagicError,
+    InvalidRequestError,
+    SandboxGoneError,
+    SandboxUnreachableError,
+)
+from e2b_magic.records import BackgroundJob, JobState
+from e2b_magic.sandboxes import job_scripts
+from e2b_magic.sandboxes.commands import ENDING, Execution
+from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.protocol import Emit, Event, Output
+from e2b_magic.worker.requests.base import Request
+from e2b_magic.worker.requests.commands import ExecuteCommand
+from e2b_magic.worker.requests.jobs import JOB_ID, ListJobs, ReadLog, StartJob, StopJob
+
+KEEPER_USER: Final = "root"
+"""Who looks after jobs, whoever runs them: who is root sees every user's."""
+SHOWN: Final = 2000
+"""How much of a command a list of jobs holds, in characters."""
+ROUND: Final = 240
+"""How long one look at a log goes on, in seconds; so nothing is left running in a sandbox for good when a worker dies."""
+
+
+@asynccontextmanager
+async def found(manager: SandboxManager, request: Request, emit: Emit) -> AsyncIterator[Lease]:
+    """Gives the project's sandbox, which has to be there already.
+
+    Raises:
+        SandboxGoneError: There is none that runs.
+    """
+    lease = await manager.existing(request, emit)
+    if lease is None:
+        raise SandboxGoneError(f"Project {request.project_id!r} has no running sandbox, and so no job in it")
+    try:
+        yield lease
+    except (SandboxGoneError, SandboxUnreachableError):
+        manager.forget(lease)
+        raise
+
+
+async def script(lease: Lease, text: str, **options: Any) -> CommandResult[str]:
+    """Runs one of `job_scripts` and gives its result; a job that is not there is named.
+
+    Raises:
+        InvalidRequestError: There is no such job.
+        BackendError: The script failed.
+    """
+    try:
+        with translating():
+            return await lease.sandbox.commands.run(text, **({"user": KEEPER_USER} | options))
+    except CommandExitException as failed:
+        if failed.exit_code == job_scripts.UNKNOWN_JOB:
+            raise _unknown_job() from None
+        lines = failed.stderr.strip().splitlines()
+        raise BackendError(
+            f"The sandbox could not look after the job: {lines[-1] if lines else f'exit code {failed.exit_code}'}"
+        ) from None
+
+
+def _unknown_job() -> InvalidRequestError:
+    return InvalidRequestError("There is no such job in the sandbox: %e2b jobs lists those that there are")
+
+
+async def start(manager: SandboxManager, request: StartJob, emit: Emit) -> dict[str, Any]:
+    """Starts a job and gives it."""
+    lease = await manager.lease(request, emit)
+    return (await begin(manager, lease, request)).to_json()
+
+
+async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: int | None = None) -> BackgroundJob:
+    """Starts a job on a lease.
+
+    Args:
+        manager: Whose lease it is.
+        lease: Where to start it.
+        request: What to start.
+        port: The port that it will serve.
+
+    Raises:
+        CommandFailedError: It could not be started; the text says why.
+    """
+    job = BackgroundJob(
+        id=secrets.token_hex(4),
+        project=request.project_id,
+        command=request.command[:SHOWN],
+        cwd=request.cwd,
+        user=request.user,
+        env_names=tuple(sorted(request.envs)),
+        port=port,
+        started_at=time.time(),
+    )
+    # Unbuffered, since a log that shows a Python program's output when that has ended is no log to follow.
+    given = {"PYTHONUNBUFFERED": "1", **({"PORT": str(port)} if port else {}), **request.envs}
+    starting = job_scripts.start(job.id, json.dumps(_kept(job)), request.command)
+    try:
+        with translating():
+            await lease.sandbox.commands.run(starting, user=request.user, cwd=request.cwd, envs=given)
+    except CommandExitException as failed:
+        lines = failed.stderr.strip().splitlines()
+        said = lines[-1] if lines else f"exit code {failed.exit_code}"
+        raise CommandFailedError(f"The job could not be started: {said}") from None
+    except asyncio.CancelledError:
+        # It may have been started by now: its id is known, which is enough to end it.
+        await give_up(lease, job.id)
+        raise
+    return replace(await look(manager, lease, job.id), command=request.command)
+
+
+def _kept(job: BackgroundJob) -> dict[str, Any]:
+    names = ("id", "command", "cwd", "user", "env_names", "port", "started_at")
+    return {name: getattr(job, name) for name in names}
+
+
+async def give_up(lease: Lease, job_id: str) -> None:
+    """Ends a job whose start was interrupted, within the time that an interrupt may take."""
+    ending = asyncio.create_task(script(lease, job_scripts.stop(job_id, ENDING / 3)))
+    await asyncio.wait([ending], timeout=ENDING)
+    if not ending.done():
+        ending.cancel()
+    elif not isinstance(ending.exception(), E2BMagicError | None):
+        ending.result()
+
+
+async def jobs_of(manager: SandboxManager, lease: Lease) -> list[BackgroundJob]:
+    """Gives the jobs in a sandbox, oldest first."""
+    listed = (await script(lease, job_scripts.LIST)).stdout.splitlines()
+    jobs = [job for line in listed if (job := _read(manager, lease, line)) is not None]
+    return sorted(jobs, key=lambda job: (job.started_at, job.id))
+
+
+async def look(manager: SandboxManager, lease: Lease, job_id: str) -> BackgroundJob:
+    """Gives a job.
+
+    Raises:
+        InvalidRequestError: There is no such job.
+    """
+    for job in await jobs_of(manager, lease):
+        if job.id == job_id:
+            return job
+    raise _unknown_job()
+
+
+def _read(manager: SandboxManager, lease: Lease, line: str) -> BackgroundJob | None:
+    """Gives the job that a line of the list tells of; None when something else stands there."""
+    try:
+        state, pid, code, ended, kept = line.split("\t", 4)
+        data: Mapping[str, Any] = json.loads(kept)
+        port, names = data["port"], data["env_names"]
+        if not (JOB_ID.fullmatch(data["id"]) and isinstance(port, int | None) and isinstance(data["command"], str)):
+            return None
+        return BackgroundJob(
+            id=data["id"],
+            project=lease.project,
+            command=data["command"],
+            cwd=_text(data["cwd"]),
+            user=_text(data["user"]),
+            env_names=tuple(map(str, names)),
+            port=port,
+            url=manager.port_url(lease, port) if port else None,
+            sandbox_id=lease.sandbox_id,
+            backend=lease.connection.backend,
+            pid=int(pid),
+            state=JobState(state),
+            exit_code=int(code) if code else None,
+            started_at=float(data["started_at"]),
+            ended_at=float(ended) if ended else None,
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+async def list_jobs(manager: SandboxManager, request: ListJobs, emit: Emit) -> dict[str, Any]:
+    """Gives the `jobs` in the project's sandbox, oldest first, and `sandbox_id`; that is empty when none runs."""
+    lease = await manager.existing(request, emit)
+    if lease is None:
+        return {"sandbox_id": "", "jobs": []}
+    try:
+        jobs = await jobs_of(manager, lease)
+    except (SandboxGoneError, SandboxUnreachableError):
+        manager.forget(lease)
+        raise
+    if request.keep_alive and any(job.running and job.port is None for job in jobs):
+        manager.extend_used(lease)
+    return {"sandbox_id": lease.sandbox_id, "jobs": [job.to_json() for job in jobs]}
+
+
+async def read_log(manager: SandboxManager, request: ReadLog, emit: Emit) -> dict[str, Any]:
+    """Emits a job's log and gives the job, once it has ended when that was asked for."""
+    async with found(manager, request, emit) as lease:
+        follower = Follower(manager, lease, request.job, emit, quiet=request.quiet)
+        if request.follow:
+            while not await follower.go_on(lines=request.lines if follower.offset is None else None):
+                manager.extend_used(lease)
+        else:
+            await follower.go_on(lines=request.lines, on=False)
+        return (await look(manager, lease, request.job)).to_json()
+
+
+class Follower:
+    """Reads a job's log, one round after the other.
+
+    Args:
+        manager: Whose lease it is.
+        lease: Where the job runs.
+        job_id: The job's id.
+        emit: Where its output goes.
+        quiet: Emit nothing.
+
+    Attributes:
+        offset: How much of the log was read, in bytes; None before the first round.
+        state: How the job stood after the last round.
+        ready: Whether the port answered.
+    """
+
+    def __init__(self, manager: SandboxManager, lease: Lease, job_id: str, emit: Emit, *, quiet: bool = False) -> None:
+        self.offset: int | None = None
+        self.state = JobState.RUNNING
+        self.ready = False
+        self._manager = manager
+        self._lease = lease
+        self._job_id = job_id
+        self._emit = emit
+        self._quiet = quiet
+
+    async def go_on(
+        self, *, lines: int | None = None, on: bool = True, port: int | None = None, limit: float = ROUND
+    ) -> bool:
+        """Reads on, and says whether there is nothing more to wait for.
+
+        Args:
+            lines: How many of the last lines to begin with; None begins where the last round ended.
+            on: Whether to go on until the job has ended.
+            port: End as soon as this port answers.
+            limit: The longest to wait, in seconds.
+        """
+        text = job_scripts.follow(
+            self._job_id,
+            offset=self.offset or 0,
+            lines=lines,
+            on=on,
+            quiet=self._quiet,
+            port=port,
+            limit=min(limit, ROUND),
+        )
+        request = ExecuteCommand(project_id=self._lease.project, command=text, user=KEEPER_USER)
+        reading = Execution(self._manager, self._lease, request, self._pass_on)
+        if (await reading.run())["exit_code"] == job_scripts.UNKNOWN_JOB:
+            raise _unknown_job()
+        self._note(reading.stderr.text())
+        return self.ready or self.state is not JobState.RUNNING
+
+    async def _pass_on(self, event: Event) -> None:
+        if isinstance(event, Output) and event.stream == "stdout":
+            await self._emit(event)
+
+    def _note(self, told: str) -> None:
+        try:
+            offset, state, ready = told.strip().splitlines()[-1].split()
+            self.offset, self.state, self.ready = int(offset), JobState(state), ready == "1"
+        except (IndexError, ValueError):
+            raise BackendError("The job's log could not be read: something in the sandbox ended its reader") from None
+
+
+async def stop(manager: SandboxManager, request: StopJob, emit: Emit) -> dict[str, Any]:
+    """Ends a job and all that it started, and gives it; one that has ended already is left as it is."""
+    async with found(manager, request, emit) as lease:
+        return (await stop_on(manager, lease, request.job, request.grace)).to_json()
+
+
+async def stop_on(manager: SandboxManager, lease: Lease, job_id: str, grace: float) -> BackgroundJob:
+    """Ends a job on a lease."""
+    await script(lease, job_scripts.stop(job_id, grace), timeout=grace + 30)
+    return await look(manager, lease, job_id)
+
+
+async def last_lines(lease: Lease, job_id: str, count: int) -> list[str]:
+    """Gives the last lines of a job's log."""
+    text = job_scripts.follow(job_id, offset=0, lines=count, on=False, quiet=False, port=None, limit=1)
+    return [line for line in (await script(lease, text)).stdout.splitlines() if line.strip()]

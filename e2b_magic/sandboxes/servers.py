@@ -1,0 +1,95 @@
+"""Dev servers: jobs that serve a port, started until that answers; and where a port is reached from a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from e2b import CommandExitException
+
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, ServerNotReadyError
+from e2b_magic.records import BackgroundJob, JobState
+from e2b_magic.sandboxes import job_scripts, jobs
+from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.protocol import Emit, Progress
+from e2b_magic.worker.requests.jobs import PreviewPort, StartDevServer
+
+GRACE: Final = 3.0
+"""How long a server that is replaced may take to end by itself, in seconds."""
+LAST_LINES: Final = 5
+"""How many of a failed server's last lines its error quotes."""
+
+
+async def start(manager: SandboxManager, request: StartDevServer, emit: Emit) -> dict[str, Any]:
+    """Starts a server and gives its job once the port answers; one of ours on that port is replaced.
+
+    Raises:
+        InvalidRequestError: Something else listens on the port.
+        ServerNotReadyError: The server ended, or did not answer in time and was stopped.
+    """
+    lease = await manager.lease(request, emit)
+    await _clear_port(manager, lease, request.port, emit)
+    job = await jobs.begin(manager, lease, request, request.port)
+    try:
+        await _wait(manager, lease, job, request, emit)
+    except (asyncio.CancelledError, E2BMagicError):
+        await jobs.give_up(lease, job.id)
+        raise
+    return job.to_json()
+
+
+async def _clear_port(manager: SandboxManager, lease: Lease, port: int, emit: Emit) -> None:
+    for job in await jobs.jobs_of(manager, lease):
+        if job.running and job.port == port:
+            await emit(Progress(f"Replacing the server on port {port} (job {job.id})"))
+            await jobs.stop_on(manager, lease, job.id, GRACE)
+    if await _answers(lease, port):
+        raise InvalidRequestError(
+            f"Port {port} is taken by something that is no dev server of e2b-magic: end it, or choose another port"
+        )
+
+
+async def _answers(lease: Lease, port: int) -> bool:
+    try:
+        with translating():
+            await lease.sandbox.commands.run(job_scripts.answers(port))
+    except CommandExitException:
+        return False
+    return True
+
+
+async def _wait(manager: SandboxManager, lease: Lease, job: BackgroundJob, request: StartDevServer, emit: Emit) -> None:
+    """Waits for the port to answer; what the server writes meanwhile is emitted."""
+    await emit(Progress(f"Started job {job.id}; waiting for port {request.port}"))
+    follower = jobs.Follower(manager, lease, job.id, emit)
+    until = time.monotonic() + request.ready_within
+    while (left := until - time.monotonic()) > 0:
+        if await follower.go_on(port=request.port, limit=left):
+            break
+    if follower.ready:
+        return
+    wrote = " | ".join(await jobs.last_lines(lease, job.id, LAST_LINES))
+    last = f"; its last lines: {wrote}" if wrote else "; it wrote nothing"
+    if follower.state is JobState.RUNNING:
+        raise ServerNotReadyError(
+            f"Port {request.port} did not answer within {request.ready_within:g} s, so the server was stopped: does it "
+            f"listen on that port?{last}"
+        )
+    ended = await jobs.look(manager, lease, job.id)
+    raise ServerNotReadyError(f"The server {ended.outcome} before port {request.port} answered{last}")
+
+
+async def preview(manager: SandboxManager, request: PreviewPort, emit: Emit) -> dict[str, Any]:
+    """Gives the `url` of a port, and whether something there is `open` to be seen.
+
+    Raises:
+        SandboxGoneError: The project has no sandbox that runs.
+    """
+    async with jobs.found(manager, request, emit) as lease:
+        return {
+            "port": request.port,
+            "url": manager.port_url(lease, request.port),
+            "open": await _answers(lease, request.port),
+        }
