@@ -17,11 +17,23 @@ if TYPE_CHECKING:
     from e2b_magic.config import Configuration
     from e2b_magic.exceptions import E2BMagicError
     from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, SettingsPanel
-    from e2b_magic.records import ExecutionResult, FileEntry, Project, SandboxMetrics, SandboxState, Snapshot, Status
+    from e2b_magic.records import (
+        BackgroundJob,
+        ExecutionResult,
+        FileEntry,
+        JobState,
+        Preview,
+        Project,
+        SandboxMetrics,
+        SandboxState,
+        Snapshot,
+        Status,
+    )
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BackgroundJob",
     "Client",
     "Configuration",
     "E2BMagicError",
@@ -31,6 +43,8 @@ __all__ = [
     "FilesPanel",
     "HistoryPanel",
     "Panel",
+    "JobState",
+    "Preview",
     "Project",
     "RunPanel",
     "SandboxMetrics",
@@ -45,6 +59,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BackgroundJob": "records",
+    "JobState": "records",
+    "Preview": "records",
     "Client": "client",
     "Configuration": "config",
     "E2BMagicError": "exceptions",

@@ -140,8 +140,8 @@ class ExecutionResult(_Record):
 class JobState(StrEnum):
     """Where a background job stands: `running`, or how that ended.
 
-    `exited` by itself, `stopped` because that was asked for, `lost` when nobody saw its end: its sandbox, or what watched
-    over it there, ended first.
+    `exited` by itself, `stopped` because that was asked for, `lost` when nobody saw its end: its sandbox ended
+    first, or what watched over it there.
     """
 
     RUNNING = "running"
@@ -223,6 +223,7 @@ class Project(_Record):
         paused: Whether that sandbox was paused, and not used since.
         path: The directory inside the sandbox.
         port: The dev server's port, or None.
+        url: Where that port is reached from a browser; empty while none is served.
         created_at: Seconds since the epoch.
         updated_at: Seconds since the epoch.
     """
@@ -236,8 +237,26 @@ class Project(_Record):
     paused: bool = False
     path: str = "/home/user"
     port: int | None = None
+    url: str = ""
     created_at: float = 0.0
     updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview(_Record):
+    """Where a port of a project's sandbox is reached from a browser.
+
+    Attributes:
+        project: The project's name.
+        port: The port inside the sandbox.
+        url: An address; one that begins with a slash is a path on the Jupyter server itself.
+        open: Whether something listened on the port when that was asked.
+    """
+
+    project: str
+    port: int
+    url: str
+    open: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from e2b_magic.records import ExecutionResult
+from e2b_magic.records import BackgroundJob, ExecutionResult
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +20,13 @@ class ExecutionChanged:
     """A command began, ended, or was answered from the store; `record` is as it stands."""
 
     record: ExecutionResult
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    """A background job began, ended, or is known for the first time; `job` is as it stands."""
+
+    job: BackgroundJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Closed:
     """The client was closed: it answers no more."""
 
 
-Change = ExecutionChanged | ProjectChanged | CacheCleared | SettingsChanged | Closed
+Change = ExecutionChanged | JobChanged | ProjectChanged | CacheCleared | SettingsChanged | Closed
 Subscriber = Callable[[Change], None]
 
 

@@ -31,6 +31,14 @@ class CommandOptions(Where, total=False):
     refresh: bool
 
 
+class JobOptions(Where, total=False):
+    """The options of a command that goes on by itself: directory, variables, the template of a sandbox to be made."""
+
+    cwd: str | None
+    envs: Mapping[str, str] | None
+    template: str | None
+
+
 class WriteOptions(Where, total=False):
     """The options of `write_file`: add to the end instead of replacing, and the permission bits to set."""
 

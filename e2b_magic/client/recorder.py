@@ -12,11 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from e2b_magic.client.changes import Changes, ExecutionChanged, ProjectChanged
+from e2b_magic.client.changes import Changes, ExecutionChanged, JobChanged, ProjectChanged
 from e2b_magic.client.session import has_died, own_session
 from e2b_magic.exceptions import CommandTimeoutError, E2BMagicError, StoreError
 from e2b_magic.output import OutputBuffer
-from e2b_magic.records import ExecutionResult, Project, SandboxState, Status, new_execution_id
+from e2b_magic.records import (
+    BackgroundJob,
+    ExecutionResult,
+    Project,
+    SandboxState,
+    Status,
+    new_execution_id,
+)
 from e2b_magic.store import Store
 from e2b_magic.worker.protocol import Attached, Event, Output
 from e2b_magic.worker.requests.base import Request
@@ -141,6 +148,22 @@ class Recorder:
         if cache_key is not None:
             self._try(lambda: self.store.cache_result(cache_key, record))
         self._changes.announce(ExecutionChanged(record))
+
+    def jobs(self, project: str | None = None) -> list[BackgroundJob]:
+        """Gives the background jobs that are stored, oldest first; none when the store cannot tell."""
+        try:
+            return self.store.jobs.of(project)
+        except StoreError:
+            return []
+
+    def keep_job(self, job: BackgroundJob) -> None:
+        """Stores how a background job stands."""
+        self._try(lambda: self.store.jobs.save(job))
+        self._changes.announce(JobChanged(job))
+
+    def keep_project(self, project: str, **changes: Any) -> None:
+        """Stores what is new of a project."""
+        self._update(project, **changes)
 
     def attach(self, request: Request, event: Attached) -> None:
         """Stores which sandbox a project has now."""

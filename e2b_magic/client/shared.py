@@ -27,6 +27,11 @@ def shared_client() -> Client:
         return _client
 
 
+def current_client() -> Client | None:
+    """Gives the process's client, should there be one already."""
+    return _client
+
+
 def choose_project(name: str) -> None:
     """Makes a project the current one of the process's client: of the one there is, or of the one yet to be made.
 

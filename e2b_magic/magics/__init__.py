@@ -24,6 +24,7 @@ def load(ipython: InteractiveShell) -> None:
     magics = E2BMagics(shell=ipython, parent=ipython)  # which puts itself among the shell's configurables
     ipython.register_magics(magics)
     ipython.Completer.custom_matchers.append(magics.matcher)
+    ipython.events.register("post_run_cell", magics.announce)
 
 
 def unload(ipython: InteractiveShell) -> None:
@@ -43,6 +44,8 @@ def _withdraw(ipython: InteractiveShell) -> None:
         configurables.remove(magics)
         if magics.matcher in ipython.Completer.custom_matchers:
             ipython.Completer.custom_matchers.remove(magics.matcher)
+        if magics.announce in ipython.events.callbacks["post_run_cell"]:
+            ipython.events.unregister("post_run_cell", magics.announce)
         for kind, names in magics.magics.items():
             for name in names:
                 ipython.magics_manager.magics[kind].pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
@@ -58,6 +59,15 @@ class E2BMagics(Magics):
     def e2b_file(self, line: str, cell: str, local_ns: Mapping[str, Any] | None = None) -> object:
         """Writes the cell to a file in the sandbox: `%%e2b_file PATH`; `%e2b help %%e2b_file` says more."""
         return self._call(registry.CELL["%%e2b_file"], line, local_ns, cell)
+
+    def announce(self, result: object) -> None:
+        """Says, when a cell is over, which background jobs have ended; IPython calls this after every cell."""
+        if "e2b_magic.client" not in sys.modules:  # then no job was ever started
+            return
+        from e2b_magic.magics.jobs import announcements
+
+        for line in announcements():
+            print(line)
 
     def _context(self, namespace: Mapping[str, Any]) -> Context:
         return Context(

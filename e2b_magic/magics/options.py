@@ -44,6 +44,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def port_number(text: str) -> int:
+    """Gives a port's number."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: write a number between 1 and 65535")
+    return int(text)
+
+
 def permission_bits(text: str) -> int:
     """Gives permission bits written as for chmod: `755`."""
     try:

@@ -8,24 +8,25 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from e2b_magic.exceptions import CommandError, CommandFailedError
+from e2b_magic.magics import jobs
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.options import PROJECT, USER, seconds, variable
 
 if TYPE_CHECKING:
-    from e2b_magic.records import ExecutionResult
+    from e2b_magic.records import BackgroundJob, ExecutionResult
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
 
 
-def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
-    """Runs a command and gives its result."""
+def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult | BackgroundJob:
+    """Runs a command and gives its result; with `--bg` starts it and gives its job."""
     return _execute(context, arguments, arguments.command)
 
 
-def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
-    """Runs a cell as a script and gives its result."""
+def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult | BackgroundJob:
+    """Runs a cell as a script and gives its result; with `--bg` starts it and gives its job."""
     program, script = getattr(arguments, "with"), arguments.body
     # bash -c is what runs every command, so a short script is just that; another program reads it from its input, as
     # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
@@ -49,7 +50,9 @@ def _upload(context: Context, arguments: argparse.Namespace, program: str) -> st
 
 def _execute(
     context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool = True
-) -> ExecutionResult:
+) -> ExecutionResult | BackgroundJob:
+    if arguments.bg:
+        return jobs.start(context, arguments, command)
     raises = context.raise_on_error and not arguments.no_raise
     printer = context.printer(quiet=arguments.quiet)
     try:
@@ -82,6 +85,7 @@ def _execute(
 
 _OPTIONS = (
     PROJECT,
+    Argument(names=("--bg",), summary="start it and go on: a job, for %e2b jobs, logs, wait and stop"),
     Argument(names=("--cwd",), metavar="DIR", summary="the working directory; the user's home when left out"),
     Argument(
         names=("-e", "--env"),
@@ -108,6 +112,7 @@ COMMANDS = (
         examples=(
             "%e2b run git --version && python3 -c 'print(6*7)'",
             "r = %e2b run --timeout 5m --env TOKEN npm test",
+            "%e2b run --bg python3 train.py",
             "%e2b run --no-raise --quiet -- ./check --strict | tail -3",
         ),
         notes=(
@@ -120,6 +125,7 @@ COMMANDS = (
                 "The value is an ExecutionResult: stdout, stderr, exit_code, duration and more. An exit code other "
                 "than 0 is an error. Ctrl-C ends the command and its children."
             ),
+            "With `--bg` the value is a BackgroundJob; it goes on across kernel restarts.",
             "An equal command in an unchanged sandbox is answered from the store, for an hour.",
         ),
     ),

@@ -11,8 +11,8 @@ a pause:
     stopped     there when its end was asked for
 
 The **keeper** is a shell in a session of its own that starts the command in another, hands its output to `split`,
-waits, and writes `exit`. A log file that is cut when it has grown was tried too: a fast writer fills a disk before anyone
-looks, and a pipe into `head` kills the command. bash and coreutils are all this needs.
+waits, and writes `exit`. A log file that is cut when it has grown would be simpler: a fast writer fills the disk before
+anyone looks; and a pipe into `head` kills the command. bash and coreutils are all this needs.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ dir=~/.e2b-magic/jobs/{id}
 (umask 077; mkdir -p "${{dir%/*}}" && mkdir "$dir") || exit
 command={command}
 printf %s {job} > "$dir/job" && printf %s "$command" > "$dir/command" || exit
-ls -td -- "${{dir%/*}}"/*/exit 2>/dev/null | tail -n +{first_old} | while IFS= read -r old; do rm -rf -- "${{old%/exit}}"; done
+ls -td -- "${{dir%/*}}"/*/exit 2>/dev/null | tail -n +{first_old} |
+  while IFS= read -r old; do rm -rf -- "${{old%/exit}}"; done
 setsid --fork bash -c {keeper} keeper "$dir" "$command" </dev/null >/dev/null 2>&1
 for _ in {{1..500}}; do [ -s "$dir/pid" ] && exit; sleep 0.01; done
 echo "nothing was started within 5 s" >&2; exit 1
@@ -125,7 +126,9 @@ find_job "$job" || exit $UNKNOWN_JOB
 cd "$dir" || exit
 if [ "$lines" ]; then
   held=0 last=0
-  for file in log.*; do size=$(stat -c %s $file) && held=$((held + size)) && last=$((10#${file#log.} * SEGMENT + size)); done
+  for file in log.*; do
+    size=$(stat -c %s $file) && held=$((held + size)) && last=$((10#${file#log.} * SEGMENT + size))
+  done
   cat log.* /dev/null 2>/dev/null | head -c $held | tail -n $lines
   offset=$last
 fi
@@ -142,7 +145,7 @@ echo "$offset $state ${ready:-0}" >&2
 
 _STOP: Final = r"""
 hit() {
-  wanted=; alive "$pid" "$start" && tree "$pid"
+  tree "$pid"  # a number is given to no new process while a session of that number has members
   hit="$wanted $(grep -lszx -- "$MARK=$job" /proc/[0-9]*/environ | tr -cs 0-9 ' ')"
   kill -s "$1" $hit 2>/dev/null
 }

@@ -1,14 +1,15 @@
 """Commands that go on by themselves in a sandbox: started, listed, their logs read and followed, stopped.
 
 What a job is lies in the sandbox itself (`job_scripts` says how), so that whoever reaches the sandbox finds its jobs: a
-kernel that was restarted, another one, a worker elsewhere. Everything read from there was within reach of what runs there
-and is taken for no more than text.
+kernel that was restarted, another one, a worker elsewhere. What is read from there was within reach of what runs there,
+and is checked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,12 +17,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from e2b import CommandExitException, CommandResult
+from e2b import CommandExitException
 
 from e2b_magic.exceptions import (
     BackendError,
     CommandFailedError,
-    E2BMagicError,
     InvalidRequestError,
     SandboxGoneError,
     SandboxUnreachableError,
@@ -36,12 +36,16 @@ from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.commands import ExecuteCommand
 from e2b_magic.worker.requests.jobs import JOB_ID, ListJobs, ReadLog, StartJob, StopJob
 
+_log = logging.getLogger(__name__)
+
 KEEPER_USER: Final = "root"
 """Who looks after jobs, whoever runs them: who is root sees every user's."""
 SHOWN: Final = 2000
 """How much of a command a list of jobs holds, in characters."""
+LONGEST_SCRIPT: Final = 128 * 1024 - 1
+"""The longest script that a shell takes as an argument, in bytes (Linux's MAX_ARG_STRLEN)."""
 ROUND: Final = 240
-"""How long one look at a log goes on, in seconds; so nothing is left running in a sandbox for good when a worker dies."""
+"""How long one look at a log goes on, in seconds: when a worker dies, its reader in the sandbox ends by itself."""
 
 
 @asynccontextmanager
@@ -61,8 +65,13 @@ async def found(manager: SandboxManager, request: Request, emit: Emit) -> AsyncI
         raise
 
 
-async def script(lease: Lease, text: str, **options: Any) -> CommandResult[str]:
-    """Runs one of `job_scripts` and gives its result; a job that is not there is named.
+async def script(lease: Lease, text: str, *, within: float = 60) -> str:
+    """Runs one of `job_scripts` and gives what it printed; a job that is not there is named.
+
+    Args:
+        lease: Where to run it.
+        text: The script.
+        within: Seconds that it may take.
 
     Raises:
         InvalidRequestError: There is no such job.
@@ -70,14 +79,16 @@ async def script(lease: Lease, text: str, **options: Any) -> CommandResult[str]:
     """
     try:
         with translating():
-            return await lease.sandbox.commands.run(text, **({"user": KEEPER_USER} | options))
+            return (await lease.sandbox.commands.run(text, user=KEEPER_USER, timeout=within)).stdout
     except CommandExitException as failed:
         if failed.exit_code == job_scripts.UNKNOWN_JOB:
             raise _unknown_job() from None
-        lines = failed.stderr.strip().splitlines()
-        raise BackendError(
-            f"The sandbox could not look after the job: {lines[-1] if lines else f'exit code {failed.exit_code}'}"
-        ) from None
+        raise BackendError(f"The sandbox could not look after the job: {_last_line(failed)}") from None
+
+
+def _last_line(failed: CommandExitException) -> str:
+    lines = failed.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {failed.exit_code}"
 
 
 def _unknown_job() -> InvalidRequestError:
@@ -112,21 +123,30 @@ async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: 
         port=port,
         started_at=time.time(),
     )
-    # Unbuffered, since a log that shows a Python program's output when that has ended is no log to follow.
-    given = {"PYTHONUNBUFFERED": "1", **({"PORT": str(port)} if port else {}), **request.envs}
-    starting = job_scripts.start(job.id, json.dumps(_kept(job)), request.command)
+    starting = asyncio.create_task(_launch(lease, request, job))
     try:
-        with translating():
-            await lease.sandbox.commands.run(starting, user=request.user, cwd=request.cwd, envs=given)
-    except CommandExitException as failed:
-        lines = failed.stderr.strip().splitlines()
-        said = lines[-1] if lines else f"exit code {failed.exit_code}"
-        raise CommandFailedError(f"The job could not be started: {said}") from None
+        await asyncio.shield(starting)
+        return replace(await look(manager, lease, job.id), command=request.command)
     except asyncio.CancelledError:
-        # It may have been started by now: its id is known, which is enough to end it.
+        # What was sent cannot be called back, only ended: so first it has to have started.
+        await asyncio.wait([starting], timeout=ENDING / 2)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await give_up(lease, job.id)
         raise
-    return replace(await look(manager, lease, job.id), command=request.command)
+
+
+async def _launch(lease: Lease, request: StartJob, job: BackgroundJob) -> None:
+    # Unbuffered, since a log that shows a Python program's output when that has ended is no log to follow.
+    given = {"PYTHONUNBUFFERED": "1", **({"PORT": str(job.port)} if job.port else {}), **request.envs}
+    text = job_scripts.start(job.id, json.dumps(_kept(job)), request.command)
+    if len(text.encode()) > LONGEST_SCRIPT:
+        raise InvalidRequestError("The command holds too many quotes for its length: write it to a file, and run that")
+    try:
+        with translating():
+            await lease.sandbox.commands.run(text, user=request.user, cwd=request.cwd, envs=given)
+    except CommandExitException as failed:
+        raise CommandFailedError(f"The job could not be started: {_last_line(failed)}") from None
 
 
 def _kept(job: BackgroundJob) -> dict[str, Any]:
@@ -138,15 +158,16 @@ async def give_up(lease: Lease, job_id: str) -> None:
     """Ends a job whose start was interrupted, within the time that an interrupt may take."""
     ending = asyncio.create_task(script(lease, job_scripts.stop(job_id, ENDING / 3)))
     await asyncio.wait([ending], timeout=ENDING)
-    if not ending.done():
-        ending.cancel()
-    elif not isinstance(ending.exception(), E2BMagicError | None):
-        ending.result()
+    ending.cancel()
+    (outcome,) = await asyncio.gather(ending, return_exceptions=True)
+    if isinstance(outcome, BaseException) and not isinstance(outcome, InvalidRequestError):  # it never started
+        # The sandbox does not answer, or is gone; the caller has to be told of the interruption itself.
+        _log.warning("the interrupted job %s may still run in %s", job_id, lease.sandbox_id)
 
 
 async def jobs_of(manager: SandboxManager, lease: Lease) -> list[BackgroundJob]:
     """Gives the jobs in a sandbox, oldest first."""
-    listed = (await script(lease, job_scripts.LIST)).stdout.splitlines()
+    listed = (await script(lease, job_scripts.LIST)).splitlines()
     jobs = [job for line in listed if (job := _read(manager, lease, line)) is not None]
     return sorted(jobs, key=lambda job: (job.started_at, job.id))
 
@@ -197,10 +218,14 @@ def _text(value: object) -> str | None:
 
 
 async def list_jobs(manager: SandboxManager, request: ListJobs, emit: Emit) -> dict[str, Any]:
-    """Gives the `jobs` in the project's sandbox, oldest first, and `sandbox_id`; that is empty when none runs."""
+    """Gives the `jobs` in the project's sandbox, oldest first, and its `sandbox_id`, which is empty when there is none.
+
+    `asked` says whether the sandbox runs and could be asked; one that is paused keeps its jobs for later.
+    """
     lease = await manager.existing(request, emit)
     if lease is None:
-        return {"sandbox_id": "", "jobs": []}
+        paused = await manager.find(request)
+        return {"sandbox_id": paused.sandbox_id if paused else "", "asked": False, "jobs": []}
     try:
         jobs = await jobs_of(manager, lease)
     except (SandboxGoneError, SandboxUnreachableError):
@@ -208,7 +233,7 @@ async def list_jobs(manager: SandboxManager, request: ListJobs, emit: Emit) -> d
         raise
     if request.keep_alive and any(job.running and job.port is None for job in jobs):
         manager.extend_used(lease)
-    return {"sandbox_id": lease.sandbox_id, "jobs": [job.to_json() for job in jobs]}
+    return {"sandbox_id": lease.sandbox_id, "asked": True, "jobs": [job.to_json() for job in jobs]}
 
 
 async def read_log(manager: SandboxManager, request: ReadLog, emit: Emit) -> dict[str, Any]:
@@ -296,11 +321,11 @@ async def stop(manager: SandboxManager, request: StopJob, emit: Emit) -> dict[st
 
 async def stop_on(manager: SandboxManager, lease: Lease, job_id: str, grace: float) -> BackgroundJob:
     """Ends a job on a lease."""
-    await script(lease, job_scripts.stop(job_id, grace), timeout=grace + 30)
+    await script(lease, job_scripts.stop(job_id, grace), within=grace + 30)
     return await look(manager, lease, job_id)
 
 
 async def last_lines(lease: Lease, job_id: str, count: int) -> list[str]:
     """Gives the last lines of a job's log."""
     text = job_scripts.follow(job_id, offset=0, lines=count, on=False, quiet=False, port=None, limit=1)
-    return [line for line in (await script(lease, text)).stdout.splitlines() if line.strip()]
+    return [line for line in (await script(lease, text)).splitlines() if line.strip()]

@@ -6,6 +6,7 @@ The words are the seed's:
     <user>/exec_history/<project>/<id>   that it is one of this project's; empty
     <user>/exec_pending/<id>             an execution that has not ended
     <user>/project_meta/<project>        a project, for good
+    <user>/job/<project>/<id>            a background job, for seven days after it was last looked at
     <user>/cache_cmd/<key>               which execution answers this key, for an hour
 
 Users' and projects' names are percent-encoded, so that no name can reach into another's keys.
@@ -45,6 +46,10 @@ class Keys:
     def project(self, name: str) -> bytes:
         """Gives the key of a project."""
         return self._key("project_meta", quote(name, safe=""))
+
+    def job(self, project: str = "", job_id: str = "") -> bytes:
+        """Gives the key of a background job; without a project, the prefix of all."""
+        return self._key("job", quote(project, safe=""), job_id) if project else self._key("job", "")
 
     def cache(self, key: str = "") -> bytes:
         """Gives the key of a cached result."""

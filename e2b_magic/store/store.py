@@ -17,6 +17,7 @@ from e2b_magic.exceptions import StoreError
 from e2b_magic.records import ExecutionResult, Project, Status, new_execution_id
 from e2b_magic.store import values
 from e2b_magic.store.executions import Executions
+from e2b_magic.store.jobs import Jobs
 from e2b_magic.store.keys import Keys
 from e2b_magic.store.mapping import SPACE, KeyValueStore
 from e2b_magic.store.memory import Memory
@@ -56,6 +57,9 @@ class Store:
         kv: Where they are kept.
         user: Whose they are.
 
+    Attributes:
+        jobs: The background jobs.
+
     Raises:
         StoreError: By every method, when the file cannot be read or written.
     """
@@ -64,6 +68,7 @@ class Store:
         self.kv = kv
         self._keys = Keys(user)
         self._executions = Executions(kv, self._keys)
+        self.jobs = Jobs(kv, self._keys)
         self._memory = Memory(kv)
 
     # Executions

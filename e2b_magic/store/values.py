@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from e2b_magic.records import ExecutionResult, Project
+from e2b_magic.records import BackgroundJob, ExecutionResult, Project
 
 T = TypeVar("T")
 _EXECUTION_TEXTS = ("id", "project", "command", "stdout", "stderr")
@@ -79,6 +79,21 @@ def project(data: dict[str, Any]) -> Project:
         _expect(text, str)
     _expect(record.revision, int)
     _expect(record.sandbox_expires_at, int | float)
+    return record
+
+
+def background_job(data: dict[str, Any]) -> BackgroundJob:
+    """Makes a background job.
+
+    Raises:
+        TypeError: A field is missing or of another type.
+        ValueError: Its state is none.
+    """
+    record = BackgroundJob.from_json(data)
+    for text in (record.id, record.project, record.command, record.sandbox_id, record.backend):
+        _expect(text, str)
+    _expect(record.port, int | None)
+    _expect(record.started_at, int | float)
     return record
 
 

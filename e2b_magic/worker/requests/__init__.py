@@ -5,11 +5,7 @@ Every class derives from `base.Request` and refuses, when it is made, what canno
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from e2b_magic.worker.requests import commands, files, projects, sandboxes, transfers
-=======
-from e2b_magic.worker.requests import commands, files, jobs, projects, sandboxes
->>>>>>> d0314eb (Start jobs and dev servers in a sandbox: scripts, requests and handlers)
+from e2b_magic.worker.requests import commands, files, jobs, projects, sandboxes, transfers
 from e2b_magic.worker.requests.base import Request
 
 __all__ = ["REQUESTS", "Request"]

@@ -12,7 +12,7 @@ from e2b_magic.worker.requests.commands import LONGEST, WithCommand
 
 JOB_ID = re.compile(r"[0-9a-f]{8}")
 LONGEST_JOB = 60_000
-"""The longest command of a job, in bytes: it travels twice in one argument, of which Linux takes 128 KiB."""
+"""The longest command of a job, in bytes: quoted, and with what keeps the job, it is one argument (128 KiB)."""
 ENVD_PORT = 49983
 """The port of the sandbox's own daemon, which can be no server's."""
 
@@ -37,7 +37,7 @@ class StartJob(WithCommand):
         WithCommand.__post_init__(self)
         if (size := len(self.command.encode())) > LONGEST_JOB:
             raise InvalidRequestError(
-                f"The command has {size:,} bytes and a background job takes {LONGEST_JOB:,}: write it to a file, run that"
+                f"The command has {size:,} bytes and a job takes {LONGEST_JOB:,}: write it to a file, and run that"
             )
 
 
@@ -70,6 +70,7 @@ class ListJobs(Request):
     """
 
     type: ClassVar[str] = "list_jobs"
+    repeatable: ClassVar[bool] = True
     keep_alive: bool = False
 
 
@@ -132,6 +133,7 @@ class PreviewPort(Request):
     """Ask where a port of the project's sandbox is reached: the answer has its `url`, and whether it is `open`."""
 
     type: ClassVar[str] = "preview_port"
+    repeatable: ClassVar[bool] = True
     port: int
 
     def __post_init__(self) -> None:

@@ -1,0 +1,150 @@
+"""Background jobs and dev servers by way of the magics, in a real shell over a real sandbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from e2b_magic import magics
+from e2b_magic.client import Client, set_shared_client
+from e2b_magic.config import from_environment
+from e2b_magic.embedded import runtime
+from e2b_magic.exceptions import CommandFailedError, InvalidRequestError
+from e2b_magic.magics.servers import PreviewFrame
+from e2b_magic.records import BackgroundJob, JobState, Preview
+from tests.magics.conftest import Notebook, shown_as
+
+DEADLINE = 30
+"""How long a busy machine may take to do what takes a moment, in seconds."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Gives a client on an embedded server that the module's tests share."""
+    directory = tmp_path_factory.mktemp("magics") / "e2b-magic"
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    set_shared_client(client)
+    yield client
+    set_shared_client(None)
+    runtime.stop(directory / "embedded")
+
+
+@pytest.fixture
+def notebook(shell: InteractiveShell, client: Client) -> Notebook:
+    """Gives a notebook over that client."""
+    magics.load(shell)
+    return Notebook(shell)
+
+
+@pytest.mark.sandbox
+def test_a_command_goes_to_the_background(notebook: Notebook) -> None:
+    """`--bg` gives a job at once and says how to follow it; its log, its end and its place in the list are there."""
+    cell = notebook("job = %e2b run --bg echo {'from ' + 'python'}; sleep 0.2; exit 3")
+    assert cell.error is None
+    job = notebook("job").value
+    assert isinstance(job, BackgroundJob)
+    assert f"%e2b logs -f {job.id}" in cell.stdout
+    with pytest.raises(CommandFailedError, match=f"Job {job.id} .* exited with code 3 after"):
+        raise notebook(f"%e2b wait {job.id}").error or AssertionError
+    assert notebook(f"%e2b logs {job.id}").stdout == "from python\n"
+    assert notebook("%e2b wait --no-raise").value.exit_code == 3
+    table = notebook("%e2b jobs").value
+    assert table[0].id == job.id
+    assert "exited with code 3" in shown_as(table)
+
+
+@pytest.mark.sandbox
+def test_a_cell_goes_to_the_background(notebook: Notebook) -> None:
+    """A whole script runs as a job, also by another program."""
+    notebook("%%e2b --bg --quiet --with python3\nfor n in range(3):\n    print(n * n)\n")
+    assert notebook("%e2b logs -f").stdout == "0\n1\n4\n"
+
+
+@pytest.mark.sandbox
+def test_the_next_prompt_tells_of_an_end(notebook: Notebook) -> None:
+    """After whatever cell comes next, a job that has ended is told of in one line, once."""
+    job = notebook("%e2b run --bg sleep 0.1; exit 4").value
+    deadline = time.monotonic() + DEADLINE
+    while not (told := notebook("1 + 1").stdout):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert told.startswith(f"Job {job.id} (sleep 0.1; exit 4) exited with code 4 after ")
+    assert told.count("\n") == 1
+    assert notebook("1 + 1").stdout == ""
+
+
+@pytest.mark.sandbox
+def test_a_server_is_started_shown_and_stopped(notebook: Notebook) -> None:
+    """`dev` waits for the port, `preview` shows it, `logs` has what it wrote, `stop` ends it by its port."""
+    notebook("%%e2b_file site/index.html\n<p>hello</p>\n")
+    cell = notebook("%e2b dev --port 8200 --cwd site python3 -m http.server $PORT --bind 127.0.0.1")
+    assert cell.error is None
+    assert f"Port 8200 answers: {cell.value.url}" in cell.stdout
+    assert notebook("%e2b run --no-cache curl -s localhost:8200").stdout == "<p>hello</p>\n"
+    frame = notebook("%e2b preview").value
+    assert frame.url == cell.value.url
+    assert shown_as(frame) == frame.url
+    assert f'<iframe src="{frame.url}" sandbox="' in frame._repr_html_()
+    assert "GET / HTTP" in notebook("%e2b logs").stdout
+    assert notebook("%e2b stop 8200").value.state is JobState.STOPPED
+    assert "nothing answers on port 8200" in shown_as(notebook("%e2b preview").value)
+
+
+@pytest.mark.sandbox
+def test_following_is_interrupted_without_an_error(
+    notebook: Notebook, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends `logs -f` with a word and no error, so that the cells below go on; the job does, too."""
+    job = notebook("%e2b run --bg --quiet sleep 4321").value
+
+    def interrupted(*arguments: object, **options: object) -> BackgroundJob:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "follow_log", interrupted)
+        cell = notebook(f"%e2b logs -f {job.id}")
+    assert cell.error is None
+    assert "the job goes on" in cell.stdout
+    assert notebook(f"%e2b stop {job.id}").value.state is JobState.STOPPED
+
+
+@pytest.mark.sandbox
+def test_slips_are_one_line(notebook: Notebook) -> None:
+    """Options that mean nothing for a job, an unknown one, an impossible port: each is named."""
+    slips = {
+        "%e2b run --bg --timeout 5 ls": (UsageError, "--timeout does not go with --bg"),
+        "%e2b run --bg --refresh ls": (UsageError, "--refresh does not go with --bg"),
+        "%e2b logs zzzz": (InvalidRequestError, "'zzzz' is no job of project 'default'"),
+        "%e2b dev --port 99999 ls": (UsageError, "'99999' is no port"),
+        "%e2b dev --port 49983 ls": (InvalidRequestError, "49983 is no port for a server"),
+        "%e2b logs -n 0": (UsageError, "is no number of 1 or more"),
+    }
+    notebook("%e2b run --bg --quiet true")
+    for line, (kind, text) in slips.items():
+        error = notebook(line).error
+        assert isinstance(error, kind), line
+        assert text in str(error)
+
+
+def test_a_page_is_escaped_and_confined() -> None:
+    """An address is never read as HTML; a page on the Jupyter server's own origin may not be of that origin."""
+    own = PreviewFrame(Preview(project="web", port=80, url='http://x"><script>', open=True))
+    assert "<script>" not in own._repr_html_()
+    assert "allow-same-origin" in own._repr_html_()
+    route = PreviewFrame(Preview(project="web", port=80, url="/e2b-magic/preview/web/80/", open=True))
+    assert "allow-same-origin" not in route._repr_html_()
+    assert str(route) == "/e2b-magic/preview/web/80/"
+
+
+def test_loading_twice_announces_once(shell: InteractiveShell) -> None:
+    """However often the extension is loaded, one hook looks for finished jobs, and none after it is unloaded."""
+    before = len(shell.events.callbacks["post_run_cell"])
+    magics.load(shell)
+    magics.load(shell)
+    assert len(shell.events.callbacks["post_run_cell"]) == before + 1
+    magics.unload(shell)
+    assert len(shell.events.callbacks["post_run_cell"]) == before
