@@ -262,6 +262,7 @@ class JobVerbs(Verbs):
 
     def _keep(self, job: BackgroundJob, known: BackgroundJob | None = None) -> BackgroundJob:
         """Stores a job as the sandbox tells it, with the whole of its command where that is known here."""
+        job = replace(job, backend=self.configuration.backend)  # by the name by which it is known here
         known = known or next((one for one in self._recorder.jobs(job.project) if one.id == job.id), None)
         if known is not None and known.command.startswith(job.command):
             job = replace(job, command=known.command)

@@ -29,7 +29,8 @@ from e2b_magic.exceptions import (
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes import job_scripts
 from e2b_magic.sandboxes.commands import ENDING, Execution
-from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit, Event, Output
 from e2b_magic.worker.requests.base import Request

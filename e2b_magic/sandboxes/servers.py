@@ -11,7 +11,8 @@ from e2b import CommandExitException
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, ServerNotReadyError
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes import job_scripts, jobs
-from e2b_magic.sandboxes.manager import Lease, SandboxManager
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit, Progress
 from e2b_magic.worker.requests.jobs import PreviewPort, StartDevServer

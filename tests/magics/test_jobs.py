@@ -43,14 +43,15 @@ def notebook(shell: InteractiveShell, client: Client) -> Notebook:
 @pytest.mark.sandbox
 def test_a_command_goes_to_the_background(notebook: Notebook) -> None:
     """`--bg` gives a job at once and says how to follow it; its log, its end and its place in the list are there."""
-    cell = notebook("job = %e2b run --bg echo {'from ' + 'python'}; sleep 0.2; exit 3")
+    notebook("word = 'thon'")
+    cell = notebook("job = %e2b run --bg echo from {'py' + word}; sleep 0.2; exit 3")
     assert cell.error is None
     job = notebook("job").value
     assert isinstance(job, BackgroundJob)
     assert f"%e2b logs -f {job.id}" in cell.stdout
     with pytest.raises(CommandFailedError, match=f"Job {job.id} .* exited with code 3 after"):
         raise notebook(f"%e2b wait {job.id}").error or AssertionError
-    assert notebook(f"%e2b logs {job.id}").stdout == "from python\n"
+    assert notebook(f"job = %e2b logs {job.id}").stdout == "from python\n"
     assert notebook("%e2b wait --no-raise").value.exit_code == 3
     table = notebook("%e2b jobs").value
     assert table[0].id == job.id
@@ -61,7 +62,7 @@ def test_a_command_goes_to_the_background(notebook: Notebook) -> None:
 def test_a_cell_goes_to_the_background(notebook: Notebook) -> None:
     """A whole script runs as a job, also by another program."""
     notebook("%%e2b --bg --quiet --with python3\nfor n in range(3):\n    print(n * n)\n")
-    assert notebook("%e2b logs -f").stdout == "0\n1\n4\n"
+    assert notebook("job = %e2b logs -f").stdout == "0\n1\n4\n"
 
 
 @pytest.mark.sandbox
@@ -69,12 +70,12 @@ def test_the_next_prompt_tells_of_an_end(notebook: Notebook) -> None:
     """After whatever cell comes next, a job that has ended is told of in one line, once."""
     job = notebook("%e2b run --bg sleep 0.1; exit 4").value
     deadline = time.monotonic() + DEADLINE
-    while not (told := notebook("1 + 1").stdout):
+    while not (told := notebook("n = 1 + 1").stdout):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert told.startswith(f"Job {job.id} (sleep 0.1; exit 4) exited with code 4 after ")
     assert told.count("\n") == 1
-    assert notebook("1 + 1").stdout == ""
+    assert notebook("n = 1 + 1").stdout == ""
 
 
 @pytest.mark.sandbox
@@ -84,7 +85,7 @@ def test_a_server_is_started_shown_and_stopped(notebook: Notebook) -> None:
     cell = notebook("%e2b dev --port 8200 --cwd site python3 -m http.server $PORT --bind 127.0.0.1")
     assert cell.error is None
     assert f"Port 8200 answers: {cell.value.url}" in cell.stdout
-    assert notebook("%e2b run --no-cache curl -s localhost:8200").stdout == "<p>hello</p>\n"
+    assert notebook("r = %e2b run --no-cache curl -s localhost:8200").stdout == "<p>hello</p>\n"
     frame = notebook("%e2b preview").value
     assert frame.url == cell.value.url
     assert shown_as(frame) == frame.url
