@@ -7,6 +7,7 @@ a job whose sandbox has ended is not forgotten.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Unpack
@@ -25,6 +26,8 @@ from e2b_magic.worker.requests.jobs import JOB_ID, ListJobs, ReadLog, StartJob, 
 Named = BackgroundJob | str | None
 """A job: itself, its id or the id's beginning, the port it serves; None for the project's newest, servers first."""
 
+TAKING_BACK = 1.5
+"""How long ending a job may take whose start was interrupted, in seconds; a prompt should be back within 2."""
 Begun = Callable[[Emit], Coroutine[Any, Any, BackgroundJob]]
 """The work that gives a job."""
 
@@ -66,11 +69,25 @@ class JobVerbs(Verbs):
         request = StartJob(**self._job_fields(self._here(options, JobOptions)), command=command)
 
         async def start(emit: Emit) -> BackgroundJob:
-            job = self._keep(BackgroundJob.from_json(await self._work.call(request, emit)))
+            job = await self._begin(request, emit)
             self._watch.add(job)
             return job
 
         return start
+
+    async def _begin(self, request: StartJob, emit: Emit) -> BackgroundJob:
+        """Starts a job; a cancellation on the way ends it, also when the answer is just coming."""
+        try:
+            return self._keep(BackgroundJob.from_json(await self._work.call(request, emit)))
+        except asyncio.CancelledError:
+            target: dict[str, Any] = self._work.target({"project": request.project_id})
+            stop = StopJob(**target, job=request.job, grace=TAKING_BACK / 3)
+            ending = asyncio.create_task(self._work.call(stop, _unheard))
+            await asyncio.wait([ending], timeout=TAKING_BACK)
+            ending.cancel()
+            # That there is no such job is what it mostly says, and what is wanted; no other end would help here.
+            await asyncio.gather(ending, return_exceptions=True)
+            raise
 
     def _job_fields(self, options: JobOptions) -> dict[str, Any]:
         return {
@@ -78,6 +95,7 @@ class JobVerbs(Verbs):
             "cwd": options.get("cwd"),
             "envs": Unseen(options.get("envs") or {}),
             "user": options.get("user"),
+            "job": secrets.token_hex(4),
         }
 
     def get_background_jobs(self, project: str | None = None) -> list[BackgroundJob]:

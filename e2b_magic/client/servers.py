@@ -66,7 +66,7 @@ class ServerVerbs(JobVerbs):
         request = StartDevServer(**fields, command=command, port=port, ready_within=ready_within)
 
         async def serve(emit: Emit) -> BackgroundJob:
-            job = self._keep(BackgroundJob.from_json(await self._work.call(request, emit)))
+            job = await self._begin(request, emit)
             self._recorder.keep_project(job.project, port=job.port, url=job.url or "")
             return job
 

@@ -115,7 +115,7 @@ async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: 
         CommandFailedError: It could not be started; the text says why.
     """
     job = BackgroundJob(
-        id=secrets.token_hex(4),
+        id=request.job or secrets.token_hex(4),
         project=request.project_id,
         command=request.command[:SHOWN],
         cwd=request.cwd,

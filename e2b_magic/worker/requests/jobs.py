@@ -17,6 +17,16 @@ ENVD_PORT = 49983
 """The port of the sandbox's own daemon, which can be no server's."""
 
 
+def check_job(job_id: str) -> None:
+    """Refuses what can be no job's id.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    if not JOB_ID.fullmatch(job_id):
+        raise InvalidRequestError(f"{job_id!r} is no job's id: those have eight hexadecimal digits")
+
+
 def check_port(port: int | None) -> None:
     """Refuses a number that no server in a sandbox can listen on.
 
@@ -29,12 +39,19 @@ def check_port(port: int | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartJob(WithCommand):
-    """Start a command that goes on by itself; the answer is the mapping of a `BackgroundJob`."""
+    """Start a command that goes on by itself; the answer is the mapping of a `BackgroundJob`.
+
+    Attributes:
+        job: The id that it is to have, by which it can be ended should the answer get lost; a new one when empty.
+    """
 
     type: ClassVar[str] = "start_job"
+    job: str = ""
 
     def __post_init__(self) -> None:
         WithCommand.__post_init__(self)
+        if self.job:
+            check_job(self.job)
         if (size := len(self.command.encode())) > LONGEST_JOB:
             raise InvalidRequestError(
                 f"The command has {size:,} bytes and a job takes {LONGEST_JOB:,}: write it to a file, and run that"
@@ -86,8 +103,7 @@ class OnJob(Request):
 
     def __post_init__(self) -> None:
         Request.__post_init__(self)
-        if not JOB_ID.fullmatch(self.job):
-            raise InvalidRequestError(f"{self.job!r} is no job's id: those have eight hexadecimal digits")
+        check_job(self.job)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
