@@ -26,9 +26,14 @@ def _directory() -> Path:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from e2b_magic.embedded.runtime import ensure
+    from e2b_magic.embedded.runtime import ensure, status
+    from e2b_magic.embedded.settings import SETTINGS, Settings
 
-    endpoint = ensure(_directory(), idle_timeout=arguments.idle_timeout)
+    given = {one.variable: text for one in SETTINGS if (text := getattr(arguments, one.field)) is not None}
+    Settings.from_environment({**os.environ, **given})  # what makes no sense is said whether or not a server runs
+    if given and status(_directory()) is not None:
+        print("The server is running and keeps its settings: `e2b-magic stop` it to change them.", file=sys.stderr)
+    endpoint = ensure(_directory(), idle_timeout=arguments.idle_timeout, settings=given)
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     variables = {
         "E2B_API_URL": endpoint.url,
@@ -81,6 +86,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _add_settings(serve: argparse.ArgumentParser) -> None:
+    from e2b_magic.embedded.settings import SETTINGS
+
+    group = serve.add_argument_group(
+        "limits", "Or in the environment, as E2B_MAGIC_MEMORY and so on; `none` lifts one."
+    )
+    for one in SETTINGS:
+        group.add_argument(one.flag, dest=one.field, metavar="VALUE", help=one.help)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="e2b-magic", description="The embedded E2B server of this machine.")
     parser.add_argument("--version", action="version", version=f"e2b-magic {e2b_magic.__version__}")
@@ -89,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle-timeout", type=_seconds, default=900.0, metavar="SECONDS", help="end it when unneeded for so long (900)"
     )
+    _add_settings(serve)
     serve.set_defaults(run=_serve)
     commands.add_parser("status", help="say whether it runs").set_defaults(run=_status)
     commands.add_parser("stop", help="end it, and all its sandboxes").set_defaults(run=_stop)

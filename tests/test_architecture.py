@@ -39,11 +39,12 @@ INSIDE: dict[str, set[str]] = {
     "containment": {"agent"},
     "sandbox": {"containment", "agent"},
     "egress": {"sandbox"},
-    "server": {"egress", "sandbox", "containment", "endpoint"},
+    "server": {"egress", "sandbox", "containment", "endpoint", "settings"},
     "endpoint": set(),
-    "runtime": {"endpoint"},
+    "settings": {"containment"},
+    "runtime": {"endpoint", "settings"},
     "__init__": set(),
-    "__main__": {"server"},
+    "__main__": {"server", "settings"},
 }
 # Packages from outside that one part alone may import.
 KEPT_IN = {

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
+from e2b_magic.exceptions import ConfigurationError, ContainmentError, EmbeddedServerError
 
 
 def _arguments() -> argparse.Namespace:
@@ -37,15 +37,19 @@ def _serve(arguments: argparse.Namespace) -> None:
     report = _reporter(arguments.report)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        from e2b_magic.embedded.settings import Settings
+
+        # Before what takes long to load: what cannot be meant is said at once.
+        settings = Settings.from_environment(os.environ)
         from e2b_magic.embedded.server.services import load_services
 
         load_services()
         from e2b_magic.embedded.server.daemon import serve
 
-        asyncio.run(serve(arguments.directory, arguments.idle_timeout, lambda: report(state="ready")))
+        asyncio.run(serve(arguments.directory, arguments.idle_timeout, settings, lambda: report(state="ready")))
     except ContainmentError as error:
         report(cause=error.cause, remedy=error.remedy)
-    except EmbeddedServerError as error:
+    except (ConfigurationError, EmbeddedServerError) as error:
         report(error=str(error))
     except Exception as error:
         report(error=f"{type(error).__name__}: {error}")

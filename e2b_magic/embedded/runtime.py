@@ -17,12 +17,14 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import e2b_magic
 from e2b_magic.embedded.endpoint import FILE, Endpoint, read_endpoint, require_private
+from e2b_magic.embedded.settings import SETTINGS
 from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
 
 __all__ = ["DEFAULT_IDLE_TIMEOUT", "Endpoint", "Status", "ensure", "status", "stop"]
@@ -40,6 +42,7 @@ _ENVIRONMENT = (
     # How this machine leaves for the internet, which its sandboxes then do too; and what they may reach of its network.
     *("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"),
     *("E2B_MAGIC_EGRESS_ADMIT", "E2B_MAGIC_EGRESS_PROXY_RESOLVES"),
+    *(setting.variable for setting in SETTINGS),
 )
 
 
@@ -60,12 +63,16 @@ class Status:
     sandboxes: int
 
 
-def ensure(directory: Path, *, idle_timeout: float = DEFAULT_IDLE_TIMEOUT) -> Endpoint:
+def ensure(
+    directory: Path, *, idle_timeout: float = DEFAULT_IDLE_TIMEOUT, settings: Mapping[str, str] | None = None
+) -> Endpoint:
     """Gives a server that answers, starting one if there is none.
 
     Args:
         directory: Where it keeps its runtime file, its log and its sandboxes; made if need be.
         idle_timeout: Seconds without a sandbox and a request after which a newly started one ends.
+        settings: What a newly started one is told, by environment variable (`e2b_magic.embedded.settings`); the
+            process's own environment tells the rest.
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox.
@@ -85,7 +92,7 @@ def ensure(directory: Path, *, idle_timeout: float = DEFAULT_IDLE_TIMEOUT) -> En
     _require_files(directory)
     try:
         with FileLock(directory / _LOCK_FILE, timeout=_START_TIMEOUT, mode=0o600):
-            return _usable(directory) or _start(directory, idle_timeout)
+            return _usable(directory) or _start(directory, idle_timeout, settings or {})
     except Timeout as error:
         raise EmbeddedServerError(
             f"Another process has been starting the embedded server for {_START_TIMEOUT:.0f} s: see {directory}"
@@ -199,7 +206,7 @@ def _open_log(directory: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb", buffering=0)
 
 
-def _start(directory: Path, idle_timeout: float) -> Endpoint:
+def _start(directory: Path, idle_timeout: float, settings: Mapping[str, str]) -> Endpoint:
     reading, writing = os.pipe()
     command = [sys.executable, "-P", "-m", "e2b_magic.embedded", str(directory.absolute())]
     command += ["--idle-timeout", str(idle_timeout), "--report", str(writing)]
@@ -213,7 +220,7 @@ def _start(directory: Path, idle_timeout: float) -> Endpoint:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                env={**{name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}, **settings},
                 pass_fds=[writing],
                 start_new_session=True,
             )

@@ -39,6 +39,7 @@ class Agent:
         self._outlet = Outlet(loop)
         self._table: dict[str, Callable[[Request, list[int]], None]] = {
             "spawn": self._spawn,
+            "set_environment": self._plain(lambda it: processes.set_environment(it["envs"])),
             "signal": self._plain(lambda it: processes.signal(it["pid"], it["number"])),
             "resize": self._plain(lambda it: processes.resize(it["pid"], it["columns"], it["rows"])),
             "kill": lambda it, _: processes.kill(it["pid"]),

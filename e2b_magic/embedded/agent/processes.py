@@ -103,6 +103,10 @@ class Processes:
         finally:
             os.chdir("/")
 
+    def set_environment(self, envs: Mapping[str, str]) -> None:
+        """Replaces the sandbox's own variables, for what is started from now on."""
+        self._envs = envs
+
     def _environment(self, user: str, envs: Mapping[str, str]) -> dict[str, str]:
         user = user or "user"
         own = {"PATH": self._path, "HOME": home_of(user), "USER": user, "LOGNAME": user}

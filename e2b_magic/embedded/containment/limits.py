@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -33,6 +35,16 @@ class Limits:
     cpus: float | None = None
     shared_memory_bytes: int = 64 * MEBIBYTE
     disk_bytes: int | None = 10240 * MEBIBYTE
+
+    @property
+    def cpu_count(self) -> int:
+        """The processors that a sandbox has, as it is told: a whole number, and what is left of one counts."""
+        return math.ceil(self.cpus) if self.cpus is not None else len(os.sched_getaffinity(0))
+
+    @property
+    def memory_total(self) -> int:
+        """The bytes of memory that a sandbox has: its bound, or all of the machine's."""
+        return self.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     def kept_inside(self, controllers: Collection[str] = ()) -> dict[str, int]:
         """Gives the limits that the agent sets, by the agent's names.

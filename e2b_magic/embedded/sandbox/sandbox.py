@@ -117,6 +117,14 @@ class Sandbox:
         """Ends the sandbox; returns when all of it is dead and reaped. Its directory stays."""
         await self._machine.kill()
 
+    async def set_environment(self, envs: Mapping[str, str]) -> None:
+        """Replaces the variables that the sandbox was started with, for processes that are started from now on.
+
+        Raises:
+            AgentError: The sandbox has ended.
+        """
+        await self._machine.ask("set_environment", _nothing, envs=dict(envs))
+
     async def spawn(
         self,
         *,

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from e2b_magic.embedded.server.connections import reset, transport_of
 from e2b_magic.embedded.server.control.control import Control
+from e2b_magic.embedded.server.metrics import Metrics
 from e2b_magic.embedded.server.pages import page_of, wants_page
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.routing import Routing
@@ -53,10 +54,12 @@ class Application:
 
     Attributes:
         activity: When it was last needed.
+        metrics: What the sandboxes use.
     """
 
     def __init__(self, sandboxes: Sandboxes, api_key: str) -> None:
-        self._routing = Routing(sandboxes, Control(sandboxes, api_key))
+        self.metrics = Metrics(sandboxes, sandboxes.limits)
+        self._routing = Routing(sandboxes, Control(sandboxes, api_key, self.metrics))
         self.activity = Activity()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

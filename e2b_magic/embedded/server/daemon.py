@@ -21,7 +21,6 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 import e2b_magic
-from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import reclaim
 from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, write_endpoint
@@ -31,6 +30,7 @@ from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import new_api_key
+from e2b_magic.embedded.settings import Settings
 from e2b_magic.exceptions import EmbeddedServerError
 
 # E2B's SDKs keep connections for 300 s, and a request that goes out on one that was just closed is not repeated.
@@ -159,12 +159,13 @@ def _gateway() -> Gateway:
         raise EmbeddedServerError(str(error)) from error
 
 
-async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None]) -> None:
+async def serve(directory: Path, idle_timeout: float, settings: Settings, ready: Callable[[], None]) -> None:
     """Serves until told to end, or until nobody needs the server any more.
 
     Args:
         directory: Where the runtime file and the sandboxes' files lie.
         idle_timeout: Seconds without a sandbox and a request after which the server ends.
+        settings: What it was told.
         ready: Called once it answers.
 
     Raises:
@@ -177,7 +178,7 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
     await in_thread(_clear, states)
     launcher, report = await prepare(states)
     _log.info("%s", report)
-    sandboxes = Sandboxes(states, launcher, Limits(), gateway)
+    sandboxes = Sandboxes(states, launcher, settings.limits, gateway, pool=settings.pool)
     api_key = new_api_key()
     application = Application(sandboxes, api_key)
     # However low the limit: the rest is for sandboxes, and for what requests under way open in them.
@@ -188,11 +189,14 @@ async def serve(directory: Path, idle_timeout: float, ready: Callable[[], None])
     endpoint = Endpoint(url, api_key, os.getpid(), identity(os.getpid()) or "", e2b_magic.__version__)
     write_endpoint(directory, endpoint)
     _log.info("serving at %s", url)
+    looking = asyncio.get_running_loop().create_task(application.metrics.run())
     try:
         ready()
+        sandboxes.start_ahead()
         await _until_told(application, sandboxes, idle_timeout)
     finally:
         remove_endpoint(directory, endpoint)
+        looking.cancel()
         await sandboxes.close()
         await server.stop()
         launcher.close()

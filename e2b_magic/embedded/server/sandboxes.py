@@ -24,9 +24,10 @@ from e2b_magic.embedded.server.connections import reset
 from e2b_magic.embedded.server.creation import Creation
 from e2b_magic.embedded.server.envd import Envd
 from e2b_magic.embedded.server.network import policy_of
+from e2b_magic.embedded.server.pool import Pool
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.running import Processes
-from e2b_magic.embedded.server.tokens import new_access_token, new_sandbox_id
+from e2b_magic.embedded.server.tokens import new_access_token
 from e2b_magic.exceptions import ContainmentError
 
 # How long the answer to a creation is kept for a client that asks again with the same key, in seconds. The SDK
@@ -94,11 +95,11 @@ class Sandboxes:
         launcher: What starts them.
         limits: What each may use.
         gateway: How they leave this machine.
+        pool: How many are to stand ready before they are asked for.
     """
 
-    def __init__(self, directory: Path, launcher: Launcher, limits: Limits, gateway: Gateway) -> None:
-        self._directory = directory
-        self._launcher = launcher
+    def __init__(self, directory: Path, launcher: Launcher, limits: Limits, gateway: Gateway, *, pool: int = 0) -> None:
+        self._pool = Pool(directory, launcher, limits, pool)
         self._gateway = gateway
         self.limits = limits
         self._live: dict[str, LiveSandbox] = {}
@@ -119,6 +120,10 @@ class Sandboxes:
     def ending(self, sandbox_id: str) -> bool:
         """Whether a sandbox is about to be gone."""
         return sandbox_id in self._ending
+
+    def start_ahead(self) -> None:
+        """Starts those that are to stand ready, without waiting for them."""
+        self._pool.fill()
 
     async def create(self, creation: Creation, key: str | None = None) -> LiveSandbox:
         """Starts a sandbox.
@@ -149,27 +154,16 @@ class Sandboxes:
             asyncio.get_running_loop().call_later(_IDEMPOTENCY_SECONDS, self._creations.pop, key, None)
 
     async def _create(self, creation: Creation) -> LiveSandbox:
-        sandbox_id = new_sandbox_id()
-        directory = self._directory / sandbox_id
         try:
-            contained = await Sandbox.start(
-                sandbox_id=sandbox_id,
-                directory=directory,
-                envs=_environment(sandbox_id, creation),
-                limits=self.limits,
-                launcher=self._launcher,
-            )
+            contained = await self._pool.new(lambda sandbox_id: _environment(sandbox_id, creation))
         except ContainmentError as error:
-            await in_thread(remove_state, directory)
             raise ProtocolError(500, str(error)) from error
-        except BaseException:
-            await in_thread(remove_state, directory)
-            raise
         if self._closed:
             await contained.kill()
-            await in_thread(remove_state, directory)
+            await in_thread(remove_state, contained.directory)
             raise ProtocolError(503, "the embedded server is ending")
-        sandbox = LiveSandbox(sandbox_id, creation, contained, directory, self._gateway)
+        sandbox_id = contained.sandbox_id
+        sandbox = LiveSandbox(sandbox_id, creation, contained, contained.directory, self._gateway)
         self._live[sandbox_id] = sandbox
         self.set_timeout(sandbox, creation.timeout)
         contained.ended.add_done_callback(lambda _: self._begin_end(sandbox))
@@ -196,7 +190,8 @@ class Sandboxes:
     async def close(self) -> None:
         """Ends every sandbox, and lets none begin any more."""
         self._closed = True
-        await asyncio.gather(*[self.end(sandbox) for sandbox in [*self, *self._ending.values()]])
+        ends = [self.end(sandbox) for sandbox in [*self, *self._ending.values()]]
+        await asyncio.gather(self._pool.close(), *ends)
 
     def _begin_end(self, sandbox: LiveSandbox) -> asyncio.Task[None]:
         if sandbox.ending is None:

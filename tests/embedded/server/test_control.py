@@ -148,7 +148,7 @@ def test_what_cannot_be_created_is_said(control: httpx.Client, body: bytes, stat
         ("POST", "/sandboxes/none/pause", 501),
         ("POST", "/sandboxes/none/fork", 501),
         ("GET", "/snapshots", 501),
-        ("GET", "/sandboxes/none/metrics", 501),
+        ("GET", "/sandboxes/none/metrics", 404),
         ("PUT", "/sandboxes/none/network", 404),
         ("GET", "/templates/aliases/base", 200),
         ("GET", "/templates/aliases/other", 404),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,10 +20,6 @@ def rfc3339(seconds: float) -> str:
         seconds: Since the epoch.
     """
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _megabytes(size: int | None, otherwise: int) -> int:
-    return (otherwise if size is None else size) // MEBIBYTE
 
 
 def identity(sandbox: LiveSandbox) -> dict[str, Any]:
@@ -50,16 +45,15 @@ def access(sandbox: LiveSandbox) -> dict[str, Any]:
 
 def description(sandbox: LiveSandbox, limits: Limits) -> dict[str, Any]:
     """Gives a sandbox's entry in a list."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         **identity(sandbox),
         "startedAt": rfc3339(sandbox.started_at),
         "endAt": rfc3339(sandbox.ends_at),
         "state": "running",
         "metadata": dict(sandbox.creation.metadata),
-        "cpuCount": os.cpu_count() or 1,
-        "memoryMB": _megabytes(limits.memory_bytes, memory),
-        "diskSizeMB": _megabytes(limits.disk_bytes, 0),
+        "cpuCount": limits.cpu_count,
+        "memoryMB": limits.memory_total // MEBIBYTE,
+        "diskSizeMB": (limits.disk_bytes or 0) // MEBIBYTE,
     }
 
 

@@ -13,10 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.server.bodies import not_yet
 from e2b_magic.embedded.server.control.lifecycle import Lifecycle
+from e2b_magic.embedded.server.control.metrics import Measuring
 from e2b_magic.embedded.server.control.network import Network
 from e2b_magic.embedded.server.control.routes import Endpoint, route
 from e2b_magic.embedded.server.control.showing import Showing
 from e2b_magic.embedded.server.control.templates import Templates
+from e2b_magic.embedded.server.metrics import Metrics
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import equal
@@ -27,8 +29,6 @@ _NOT_YET = {
     ("POST", "/sandboxes/{id}/fork"): "fork a sandbox",
     ("POST", "/sandboxes/{id}/snapshots"): "take a snapshot",
     ("GET", "/snapshots"): "list snapshots",
-    ("GET", "/sandboxes/metrics"): "measure sandboxes",
-    ("GET", "/sandboxes/{id}/metrics"): "measure a sandbox",
     ("GET", "/sandboxes/{id}/logs"): "show a sandbox's log",
     ("GET", "/v2/sandboxes/{id}/logs"): "show a sandbox's log",
 }
@@ -40,18 +40,20 @@ class Control:
     Args:
         sandboxes: The sandboxes they are about.
         api_key: The key that every request must carry.
+        metrics: What they use.
     """
 
-    def __init__(self, sandboxes: Sandboxes, api_key: str) -> None:
+    def __init__(self, sandboxes: Sandboxes, api_key: str, metrics: Metrics) -> None:
         self._sandboxes = sandboxes
+        self._metrics = metrics
         self._api_key = api_key
         self._router = Router(self._routes(), redirect_slashes=False, default=_no_route)
 
     def _routes(self) -> list[Route]:
         return [
-            # First, since `/sandboxes/metrics` would else name a sandbox.
             *(route(method, path, _refusal(what)) for (method, path), what in _NOT_YET.items()),
             *Lifecycle(self._sandboxes).routes(),
+            *Measuring(self._sandboxes, self._metrics).routes(),
             *Network(self._sandboxes).routes(),
             *Showing(self._sandboxes).routes(),
             *Templates().routes(),
