@@ -12,6 +12,7 @@ from e2b_magic.client.files import FileVerbs
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.sandboxes import SandboxVerbs
 from e2b_magic.client.servers import ServerVerbs
+from e2b_magic.client.terminals import TerminalVerbs
 from e2b_magic.client.transfers import TransferVerbs
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration, from_environment
@@ -20,6 +21,7 @@ from e2b_magic.worker.caller import Caller, caller_for
 
 
 class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, TransferVerbs, ServerVerbs):
+class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, TerminalVerbs, TransferVerbs):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

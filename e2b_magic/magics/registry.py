@@ -7,7 +7,7 @@ from typing import Final
 
 from IPython.core.error import UsageError
 
-from e2b_magic.magics import account, files, jobs, panels, past, projects, running, servers, transfers
+from e2b_magic.magics import account, files, jobs, panels, past, projects, running, servers, shell, transfers
 from e2b_magic.magics.command import Argument, Command, did_you_mean
 from e2b_magic.magics.context import Context
 
@@ -78,6 +78,7 @@ ALL: Final[tuple[Command, ...]] = (
     *running.COMMANDS,
     *jobs.COMMANDS,
     *servers.COMMANDS,
+    *shell.COMMANDS,
     *files.COMMANDS,
     *transfers.COMMANDS,
     *past.COMMANDS,

@@ -20,6 +20,7 @@ from e2b_magic.sandboxes import (
     paths,
     servers,
     snapshots,
+    terminals,
     transfers,
 )
 from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
@@ -41,6 +42,10 @@ WORK: dict[str, Work] = {
     "read_file": files.read,
     "list_files": files.list_directory,
     "remove_file": files.remove,
+    "open_terminal": terminals.run,
+    "send_input": terminals.send_input,
+    "resize_terminal": terminals.resize,
+    "close_terminal": terminals.close,
     "list_tree": transfers.list_tree,
     "open_upload": transfers.open_upload,
     "open_download": transfers.open_download,

@@ -5,7 +5,7 @@ Every class derives from `base.Request` and refuses, when it is made, what canno
 
 from __future__ import annotations
 
-from e2b_magic.worker.requests import commands, files, jobs, projects, sandboxes, transfers
+from e2b_magic.worker.requests import commands, files, jobs, projects, sandboxes, terminals, transfers
 from e2b_magic.worker.requests.base import Request
 
 __all__ = ["REQUESTS", "Request"]
@@ -18,6 +18,10 @@ REQUESTS: dict[str, type[Request]] = {
         files.ReadFile,
         files.ListFiles,
         files.RemoveFile,
+        terminals.OpenTerminal,
+        terminals.SendInput,
+        terminals.ResizeTerminal,
+        terminals.CloseTerminal,
         transfers.ListTree,
         transfers.OpenUpload,
         transfers.OpenDownload,
