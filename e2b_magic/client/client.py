@@ -20,8 +20,7 @@ from e2b_magic.store import Store, open_store
 from e2b_magic.worker.caller import Caller, caller_for
 
 
-class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, TransferVerbs, ServerVerbs):
-class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, TerminalVerbs, TransferVerbs):
+class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, ServerVerbs, TerminalVerbs, TransferVerbs):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

@@ -75,11 +75,12 @@ async def run(manager: SandboxManager, request: OpenTerminal, emit: Emit) -> dic
     manager.kept[request.terminal] = terminal
     try:
         exit_code = await _serve(manager, terminal, request)
-        terminal.ended = True
-        return {"exit_code": exit_code}
     except (SandboxGoneError, SandboxUnreachableError):
         manager.forget(lease)
         raise
+    else:
+        terminal.ended = True
+        return {"exit_code": exit_code}
     finally:
         del manager.kept[request.terminal]
         if not terminal.ended:
