@@ -10,9 +10,9 @@ from typing import Any
 from e2b import AsyncCommandHandle, CommandExitException, PtySize
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, SandboxGoneError, SandboxUnreachableError
-from e2b_magic.sandboxes.commands import signal_tree
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
+from e2b_magic.sandboxes.process_tree import signal_tree
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit, Output
 from e2b_magic.worker.requests.terminals import CloseTerminal, OpenTerminal, ResizeTerminal, SendInput
