@@ -101,6 +101,11 @@ class ControlGroup:
                 return place.path / "freezer.state", state, place.path / "freezer.state", state
         return None
 
+    @property
+    def lets_the_frozen_die(self) -> bool:
+        """Whether it has a freezer, and what that holds ends when it is killed: so it is in version 2 alone."""
+        return any(place.version == 2 for place in self._directories)
+
     def freeze(self) -> None:
         """Stops every process in it, and returns when all stand still; nothing inside can undo that.
 

@@ -48,8 +48,12 @@ class StateDirectory:
         self._descriptor = descriptor
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, empty: bool = False) -> Self:
         """Makes the directory, or takes one that a sandbox left.
+
+        Args:
+            path: Where it is.
+            empty: Whether what lies in it comes from elsewhere, and nothing is made.
 
         Raises:
             ConfigurationError: Another sandbox has it, or it is not a directory of ours.
@@ -61,10 +65,8 @@ class StateDirectory:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _own(descriptor, owner)
-            for name, mode in _ALL.items():
-                _make(descriptor, name, mode, owner)
-            for name in _open_in_usr():
-                _make(descriptor, f"usr.up/{name}", 0o755, owner)
+            if not empty:
+                _fill(descriptor, owner)
         except BlockingIOError:
             os.close(descriptor)
             raise ConfigurationError(f"A sandbox is running in {path}; each needs a directory of its own.") from None
@@ -95,6 +97,15 @@ def _open_in_usr() -> tuple[str, ...]:
 def _is_plain(path: Path) -> bool:
     """Whether a directory is there, and not a link to one: a directory in the layer would replace the link."""
     return path.is_dir() and path.resolve() == path
+
+
+def _fill(directory: int, owner: Identity | None) -> None:
+    """Makes what is missing; in a layer that a sandbox has had, nothing: what is not there, it may have removed."""
+    fresh = "usr.up" not in os.listdir(directory)
+    for name, mode in _ALL.items():
+        _make(directory, name, mode, owner)
+    for name in _open_in_usr() if fresh else ():
+        _make(directory, f"usr.up/{name}", 0o755, owner)
 
 
 def _own(descriptor: int, owner: Identity | None) -> None:

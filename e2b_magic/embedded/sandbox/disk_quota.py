@@ -47,7 +47,8 @@ class DiskQuota:
         self._limit = limit
         self._exceeded = exceeded
         self._full = False
-        self._task = None if limit is None else asyncio.get_running_loop().create_task(self._watch(limit))
+        self._task: asyncio.Task[None] | None = None
+        self.watch()
 
     def check(self) -> None:
         """Lets a file be written.
@@ -58,10 +59,16 @@ class DiskQuota:
         if self._full:
             raise AgentError("no_space", f"the sandbox's files take more than its {self._limit} bytes; remove some")
 
+    def watch(self) -> None:
+        """Begins the watch, where there is a quota and none is kept."""
+        if self._limit is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._watch(self._limit))
+
     def close(self) -> None:
-        """Ends the watch."""
+        """Ends the watch; `watch` begins it again."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
     async def _watch(self, limit: int) -> None:
         # Opened anew, not duplicated: a sum that is under way when the sandbox ends must not keep its lock.

@@ -22,6 +22,7 @@ from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.state import StateDirectory
 from e2b_magic.embedded.sandbox.channel import Channel, Gone, Refused
 from e2b_magic.embedded.sandbox.entries import AgentError
+from e2b_magic.embedded.sandbox.freezer import Freezer
 from e2b_magic.exceptions import ContainmentError
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Machine:
         self.group = launched.group
         self.agent = 0
         self._groups = launcher.groups
+        self._freezer: Freezer | None = None
         self.ended: asyncio.Future[str] = loop.create_future()
         self._told_later = told
         self._launched = launched
@@ -192,13 +194,8 @@ class Machine:
             # instead would leave a moment in which all inside is still alive.
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent, signal.SIGKILL)
-            self._thaw()
-
-    def _thaw(self) -> None:
-        """Lets a frozen sandbox die: the freezer of version 1 keeps even the killed."""
-        if self.group is not None:
-            with suppress(FileNotFoundError):
-                self.group.thaw()
+            if self._freezer is not None:
+                self._freezer.let_die()
 
     def _end_early(self) -> None:
         """Ends what is only starting, once bubblewrap has told what it started.
@@ -255,6 +252,25 @@ class Machine:
         if not done:
             self._launched.bubblewrap.kill()
             await asyncio.shield(self.ended)
+
+    async def freeze(self) -> None:
+        """Stops everything inside, the agent too, until `thaw`; questions to the agent are answered after that.
+
+        Raises:
+            AgentError: It is gone.
+            FreezeError: This machine does not let the server do that.
+        """
+        if self._agent is None or self.ended.done():
+            raise AgentError("gone", "the sandbox has ended")
+        freezer = Freezer(self.agent, self.group)
+        await freezer.freeze()
+        self._freezer = freezer
+
+    async def thaw(self) -> None:
+        """Lets everything go on; of an ended machine, nothing."""
+        freezer, self._freezer = self._freezer, None
+        if freezer is not None:
+            await freezer.thaw()
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Tells the agent what it need not answer; of an ended machine, nothing."""

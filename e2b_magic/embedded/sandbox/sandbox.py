@@ -125,6 +125,22 @@ class Sandbox:
         """
         await self._machine.ask("set_environment", _nothing, envs=dict(envs))
 
+    async def freeze(self) -> None:
+        """Stops everything inside, in a way that nothing inside can undo; it uses no processor until `thaw`.
+
+        Raises:
+            AgentError: It is gone.
+            FreezeError: This machine does not let the server do that.
+        """
+        await self._machine.freeze()
+        self._quota.close()
+
+    async def thaw(self) -> None:
+        """Lets everything go on; of a sandbox that has ended, nothing."""
+        await self._machine.thaw()
+        if not self.ended.done():
+            self._quota.watch()
+
     async def spawn(
         self,
         *,
