@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 # Bytes taken from a socket in one go; no more than that is held for either direction.
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 # How long, and for how much, what a client still sends is read when it has been answered for good.
 _FAREWELL_SECONDS = 2.0
 _FAREWELL_BYTES = 1024 * 1024

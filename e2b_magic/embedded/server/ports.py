@@ -14,10 +14,11 @@ import h11
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from e2b_magic.embedded.egress.proxy import PORT as PROXY_PORT
 from e2b_magic.embedded.sandbox.sandbox import AgentError
 from e2b_magic.embedded.server.connections import Streams, hand_over
 from e2b_magic.embedded.server.exchange import Exchange
-from e2b_magic.embedded.server.protocol_errors import ProtocolError, port_error
+from e2b_magic.embedded.server.protocol_errors import ProtocolError, port_error, port_not_open
 from e2b_magic.embedded.server.sandboxes import LiveSandbox
 
 _CHUNK = 64 * 1024
@@ -29,6 +30,8 @@ async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receiv
     Raises:
         ProtocolError: Nothing listens on the port, or what does speaks no HTTP.
     """
+    if port == PROXY_PORT:  # it is no server of the sandbox's, but leads back here
+        raise port_not_open(sandbox.id, port)
     try:
         connection = await sandbox.contained.connect(port)
     except AgentError as error:

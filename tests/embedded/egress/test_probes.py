@@ -18,6 +18,7 @@ from e2b_magic.embedded.egress.addresses import Guard
 from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import Gateway, Route
 from e2b_magic.embedded.egress.lookups import system_look_up
+from e2b_magic.embedded.egress.proxy import PORT
 
 from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, InProcess, Listener, Names, Serving, Speak
 
@@ -234,6 +235,25 @@ def test_the_proxys_port_is_taken_before_anything_runs(sandbox: Sandbox, speak: 
         "http://127.0.0.1:49982 http://127.0.0.1:49982 localhost,127.0.0.1,::1\n"
     )
     assert speak(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_the_server_itself_is_out_of_reach(served: InProcess, names: Names) -> None:
+    """A sandbox reaches neither the server that runs it nor another sandbox's ports, by whatever name of theirs."""
+    names.known |= {name: ["127.0.0.1", "::1"] for name in ("localhost", "8000-sandbox.localhost")}
+    port = int(served.options["api_url"].rpartition(":")[2])
+    speak = Speak(Sandbox.create(**served.options))
+    for host in ("127.0.0.1", "localhost", "8000-sandbox.localhost"):
+        assert _refused(speak.connect(host, port))
+        assert _refused(speak(f"GET http://{host}:{port}/sandboxes HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+
+
+def test_the_proxy_is_for_the_sandbox_alone(served: InProcess, sandbox: Sandbox, public: Listener) -> None:
+    """Nobody outside gets to use a sandbox's proxy as one of its ports."""
+    headers = {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": str(PORT)}
+    with served.control() as control:
+        answer = control.get("/", headers=headers)
+    assert answer.status_code == 502
+    assert "port is not open" in answer.json()["message"]
 
 
 def test_a_variable_of_ones_own_wins(served: InProcess) -> None:
