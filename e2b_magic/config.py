@@ -131,6 +131,7 @@ class Configuration:
         sandbox_url: Where a self-hosted E2B's sandboxes answer, or None.
         space: The store's size limit, in bytes.
         use_cache: Whether commands are answered from the store at all.
+        template: What the sandbox of a new project is made from.
         worker: The Jupyter server that does the work, or None to do it in this process.
         sandbox_limit: How many sandboxes the user may have at once, or None for no limit.
         shared: Whether the key serves several users: then only a sandbox that carries a user's name is that user's.
@@ -144,6 +145,7 @@ class Configuration:
     sandbox_url: str | None = None
     space: int = DEFAULT_SPACE
     use_cache: bool = True
+    template: str = "base"
     worker: Worker | None = None
     sandbox_limit: int | None = None
     shared: bool = False
@@ -226,5 +228,6 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Configurat
         domain=environment.get("E2B_DOMAIN") or DEFAULT_DOMAIN,
         api_url=api_url,
         sandbox_url=environment.get("E2B_SANDBOX_URL") or None,
+        template=environment.get("E2B_MAGIC_TEMPLATE") or "base",
         worker=_worker(environment),
     )

@@ -37,9 +37,9 @@ def size(count: int) -> str:
     return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
 
 
-def counted(number: int, noun: str) -> str:
-    """Gives a number with its noun: `1 result`, `2,000 results`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Gives a number with its noun: `1 result`, `2,000 results`, and with its plural where an `s` is not enough."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def to_seconds(text: str) -> float:

@@ -6,6 +6,6 @@ client, which `shared_client` gives.
 """
 
 from e2b_magic.client.client import Client
-from e2b_magic.client.shared import choose_project, current_client, set_shared_client, shared_client
+from e2b_magic.client.shared import choose_project, choose_template, current_client, set_shared_client, shared_client
 
-__all__ = ["Client", "choose_project", "current_client", "set_shared_client", "shared_client"]
+__all__ = ["Client", "choose_project", "choose_template", "current_client", "set_shared_client", "shared_client"]

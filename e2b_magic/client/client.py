@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from e2b_magic.client.changes import Closed, SettingsChanged
 from e2b_magic.client.commands import CommandVerbs
+from e2b_magic.client.completion import CompletionVerbs
 from e2b_magic.client.files import FileVerbs
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.sandboxes import SandboxVerbs
@@ -20,7 +21,9 @@ from e2b_magic.store import Store, open_store
 from e2b_magic.worker.caller import Caller, caller_for
 
 
-class Client(CommandVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, ServerVerbs, TerminalVerbs, TransferVerbs):
+class Client(
+    CommandVerbs, CompletionVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, ServerVerbs, TerminalVerbs, TransferVerbs
+):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from e2b_magic.client.changes import CacheCleared, SettingsChanged
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import InvalidRequestError
@@ -70,6 +72,13 @@ class HistoryVerbs(Verbs):
         self.project = check_project_name(name)
         self.changes.announce(SettingsChanged())
         return self.get_project_info()
+
+    def use_template(self, template: str) -> None:
+        """Makes the sandboxes of new projects from a template, or from a snapshot by its id."""
+        if not template.strip():
+            raise InvalidRequestError("The template's name is empty: `base` is what there is without one")
+        self.configuration = self._work.configuration = replace(self.configuration, template=template)
+        self.changes.announce(SettingsChanged())
 
     def clear_cache(self, command: str | None = None, project: str | None = None) -> int:
         """Forgets cached results: a command's, a project's, a command's in a project, or all; gives their number."""

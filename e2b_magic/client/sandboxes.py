@@ -36,6 +36,10 @@ T = TypeVar("T")
 Do = Callable[[SandboxWork, R, Emit], Coroutine[Any, Any, T]]
 
 
+def _given(template: str | None) -> dict[str, str]:
+    return {} if template is None else {"template": template}
+
+
 class SandboxVerbs(Verbs):
     """Looking after sandboxes."""
 
@@ -58,7 +62,7 @@ class SandboxVerbs(Verbs):
         self,
         project: str | None = None,
         *,
-        template: str = "base",
+        template: str | None = None,
         replace: bool = False,
         on_event: OnEvent | None = None,
     ) -> SandboxState:
@@ -66,7 +70,8 @@ class SandboxVerbs(Verbs):
 
         Args:
             project: The project's name; the current one when left out.
-            template: The template, or the snapshot's id, that it is made from.
+            template: The template, or the snapshot's id, that it is made from; when left out, what the project was made
+                from before, or the configuration's.
             replace: Whether one that the project has is ended first, files and all.
             on_event: Called with each piece of progress.
 
@@ -75,20 +80,20 @@ class SandboxVerbs(Verbs):
             BackendError: No sandbox could be had.
         """
         return self._job(
-            SandboxWork.state, CreateSandbox, project, on_event, template=template, replace_existing=replace
+            SandboxWork.state, CreateSandbox, project, on_event, **_given(template), replace_existing=replace
         ).wait()
 
     async def acreate_sandbox(
         self,
         project: str | None = None,
         *,
-        template: str = "base",
+        template: str | None = None,
         replace: bool = False,
         on_event: OnEvent | None = None,
     ) -> SandboxState:
         """Does what `create_sandbox` does."""
         return await self._job(
-            SandboxWork.state, CreateSandbox, project, on_event, template=template, replace_existing=replace
+            SandboxWork.state, CreateSandbox, project, on_event, **_given(template), replace_existing=replace
         ).wait_async()
 
     def pause_sandbox(self, project: str | None = None) -> SandboxState:

@@ -10,6 +10,7 @@ from e2b_magic.worker.requests.base import check_project_name
 _lock = threading.Lock()
 _client: Client | None = None
 _project: str | None = None
+_template: str | None = None
 
 
 def shared_client() -> Client:
@@ -24,6 +25,8 @@ def shared_client() -> Client:
             _client = Client()
             if _project is not None:
                 _client.use_project(_project)
+            if _template is not None:
+                _client.use_template(_template)
         return _client
 
 
@@ -43,6 +46,19 @@ def choose_project(name: str) -> None:
         _project = check_project_name(name)
         if _client is not None:
             _client.use_project(name)
+
+
+def choose_template(name: str) -> None:
+    """Has the process's client, now or once it is made, make new projects' sandboxes from a template.
+
+    Raises:
+        InvalidRequestError: The name is empty.
+    """
+    global _template  # noqa: PLW0603  see above
+    with _lock:
+        _template = name
+        if _client is not None:
+            _client.use_template(name)
 
 
 def set_shared_client(client: Client | None) -> None:

@@ -62,7 +62,7 @@ class Work:
         here = known is not None and known.backend == self.configuration.backend
         return {
             "project_id": name,
-            "template": options.get("template") or (known.template if known else "base"),
+            "template": options.get("template") or (known.template if known else self.configuration.template),
             "sandbox_id": known.sandbox_id if known and here else "",
         }
 

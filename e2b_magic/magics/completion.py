@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Matcher = Callable[[CompletionContext], SimpleMatcherResult]
 
 # The magic at a line's beginning, or behind an assignment's sign.
+_WORDS: Final = re.compile(r"(?:\\.|[^\s\\])+\\?|\\\Z", re.DOTALL)  # in which a backslash may protect a space
 _OURS: Final = re.compile(r"(?:.*=)?\s*(%%e2b_file|%%e2b|%e2b)\s(.*)", re.DOTALL)
 
 
@@ -34,13 +36,19 @@ def candidates(before: str, context: Context) -> tuple[str, list[str]] | None:
     if match is None:
         return None
     magic, line = match.groups()
-    fragment = re.split(r"\s", line)[-1]
+    fragment = _last_word(line)
     settled = line[: len(line) - len(fragment)]
     try:
         offered = _offered(magic, settled, fragment, context)
     except (UsageError, UnclosedError, E2BMagicError):
         offered = []  # the line has no meaning yet, or the store no answer: running it says which, Tab is no place to
     return fragment, [word for word in dict.fromkeys(offered) if word.startswith(fragment)]
+
+
+def _last_word(line: str) -> str:
+    """Gives the word that a line ends in; nothing when it ends in space."""
+    words = list(_WORDS.finditer(line))
+    return words[-1][0] if words and words[-1].end() == len(line) else ""
 
 
 def _offered(magic: str, settled: str, fragment: str, context: Context) -> Iterable[str]:
@@ -58,13 +66,15 @@ def _offered(magic: str, settled: str, fragment: str, context: Context) -> Itera
 
 def _arguments(command: Command, settled: str, fragment: str, context: Context) -> Iterable[str]:
     scanned = scan(settled, command.takes_value, raw=command.raw is not None, expand=lambda piece: piece.text)
+    context = replace(context, word=fragment, given=_given(command, scanned.options))
     last = scanned.options[-1] if scanned.options else ""
     if command.takes_value.get(last) and settled.rsplit(maxsplit=1)[-1] == last:
         return command.options[last].candidates(context)
     if scanned.rest:
-        return []
-    name, equals, _ = fragment.partition("=")
+        return [] if command.raw is None else command.raw.candidates(context)
+    name, equals, value = fragment.partition("=")
     if equals and name in command.options and not scanned.closed:
+        context = replace(context, word=value)
         return [f"{name}={value}" for value in command.options[name].candidates(context)]
     used = {option.partition("=")[0] for option in scanned.options}
     options = [
@@ -74,7 +84,15 @@ def _arguments(command: Command, settled: str, fragment: str, context: Context) 
         return [] if scanned.closed else [*options, "--help"]
     words = [*command.positional, *([command.raw] if command.raw is not None else [])][len(scanned.words) :]
     values = list(words[0].candidates(context)) if words else []
+    if command.raw is not None and words and words[0] is command.raw:
+        return values if fragment or scanned.closed else [*values, *options]
     return values or ([] if fragment or scanned.closed else options)
+
+
+def _given(command: Command, options: Iterable[str]) -> dict[str, str]:
+    """Gives the options that a line has so far, by their long names."""
+    pairs = (option.partition("=") for option in options)
+    return {command.options[name].names[-1]: value for name, _, value in pairs if value and name in command.options}
 
 
 def matcher(context_of: Callable[[], Context]) -> Matcher:
@@ -89,6 +107,9 @@ def matcher(context_of: Callable[[], Context]) -> Matcher:
         if found is None:
             return {"completions": []}
         fragment, words = found
+        # IPython asks its own matchers where ours has nothing, which takes as long as all of ours; a word that stays as
+        # it is keeps them out.
+        words = words or [fragment] * bool(fragment)
         return {
             "completions": [SimpleCompletion(text=word, type="e2b") for word in words],
             "matched_fragment": fragment,

@@ -25,6 +25,9 @@ class Context:
         timeout: Seconds after which a command is killed, unless it names its own; None lets it run.
         raise_on_error: Whether a command that fails raises.
         namespace: The user's variables.
+        next_cell: Puts a text into the cell that comes next.
+        word: The word that Tab is to complete.
+        given: The options that stand before that word, by their long names.
         remember_project: Told of a newly chosen current project, for the option that shows it.
     """
 
@@ -32,6 +35,9 @@ class Context:
     timeout: float | None = None
     raise_on_error: bool = True
     namespace: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    next_cell: Callable[[str], None] = lambda text: None
+    word: str = ""
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
     remember_project: Callable[[str], None] = lambda name: None
 
     @property

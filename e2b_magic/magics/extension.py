@@ -31,6 +31,9 @@ class E2BMagics(Magics):
 
     cache = Bool(True, help="Whether commands may be answered from the store, and are stored.").tag(config=True)
     project = Unicode("default", help="The current project; `%e2b use` sets it too.").tag(config=True)
+    template = Unicode(
+        None, allow_none=True, help="What a new project's sandbox is made from; the environment's, or base, when None."
+    ).tag(config=True)
     timeout = Float(
         None, allow_none=True, help="Seconds after which a command is killed unless it names its own; None lets it run."
     ).tag(config=True)
@@ -75,6 +78,7 @@ class E2BMagics(Magics):
             timeout=self.timeout,
             raise_on_error=self.raise_on_error,
             namespace=namespace,
+            next_cell=self.shell.set_next_input,
             remember_project=self._remember_project,
         )
 
@@ -117,6 +121,20 @@ class E2BMagics(Magics):
         if seconds is not None and not 0 < seconds < float("inf"):
             raise TraitError(f"timeout must be a number of seconds above 0, or None, not {seconds!r}")
         return seconds
+
+    @validate("template")
+    def _check_template(self, proposal: dict[str, Any]) -> str | None:
+        name: str | None = proposal["value"]
+        if name is not None and not name.strip():
+            raise TraitError("template must be a template's name, or None, not an empty text")
+        return name
+
+    @observe("template")
+    def _use_template(self, change: dict[str, Any]) -> None:
+        from e2b_magic.client import choose_template
+
+        if change["new"] is not None:
+            choose_template(change["new"])
 
     @observe("project")
     def _use_project(self, change: dict[str, Any]) -> None:

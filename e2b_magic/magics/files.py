@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Column, Content, Table, Text
-from e2b_magic.magics.options import PATH, PROJECT, USER, byte_count, permission_bits
+from e2b_magic.magics.options import PATH, PROJECT, USER, byte_count, permission_bits, remote_paths
+from e2b_magic.magics.paths import name_of
 from e2b_magic.quantities import ago, size
 from e2b_magic.terminal import one_line
 
@@ -63,18 +64,12 @@ def remove(context: Context, arguments: argparse.Namespace) -> None:
     print(f"Removed {one_line(entry.path)}")
 
 
-def _name(entry: FileEntry) -> str:
-    if entry.symlink_target is not None:
-        return f"{entry.name} -> {entry.symlink_target}"
-    return f"{entry.name}/" if entry.type == "dir" else entry.name
-
-
 _COLUMNS: Final[tuple[Column[FileEntry], ...]] = (
     Column("mode", lambda entry: entry.permissions),
     Column("owner", lambda entry: entry.owner),
     Column("size", lambda entry: "" if entry.type == "dir" else size(entry.size), right=True),
     Column("changed", lambda entry: ago(entry.modified_at)),
-    Column("name", _name),
+    Column("name", name_of),
 )
 
 COMMANDS = (
@@ -103,7 +98,12 @@ COMMANDS = (
         arguments=(
             PROJECT,
             USER,
-            Argument(names=("path",), metavar="PATH", summary="the directory; the user's home when left out"),
+            Argument(
+                names=("path",),
+                metavar="PATH",
+                complete=remote_paths,
+                summary="the directory; the user's home when left out",
+            ),
         ),
         examples=("%e2b ls", "entries = %e2b ls /tmp"),
         notes=("The value is a list of FileEntry.",),

@@ -11,6 +11,7 @@ from e2b_magic.magics.command import Argument
 from e2b_magic.magics.context import Context
 from e2b_magic.quantities import to_seconds
 
+_PLAIN = re.compile(r"[^\w./~@%+=:,-]")  # what a word may not hold unprotected
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]?)B?")
 _FACTORS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3}
 
@@ -19,6 +20,22 @@ def project_names(context: Context) -> Iterable[str]:
     """Gives the names of the projects that anything is stored of, and the current one."""
     client = context.client
     return sorted({client.project, *(project.name for project in client.get_projects())})
+
+
+def remote_paths(context: Context) -> Iterable[str]:
+    """Gives the paths in the project's sandbox that begin as the word does, as far as they are known at once."""
+    directory, slash, _ = context.word.rpartition("/")
+    base = context.given.get("--cwd", "~")
+    inside = re.sub(r"\\(.)", r"\1", directory)
+    where = inside + slash if inside.startswith(("/", "~")) or (slash and not inside) else f"{base}/{inside}"
+    names = context.client.peek_directory(where.rstrip("/") or "/", context.given.get("--project"))
+    hidden = context.word.rpartition("/")[2].startswith(".")
+    shown = (name for name in names if hidden or not name.startswith("."))
+    return [f"{directory}{slash}{_PLAIN.sub(_escaped, name)}" for name in shown]
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"
 
 
 def seconds(text: str) -> float:
@@ -102,6 +119,7 @@ PROJECT_WORD = Argument(
 PATH = Argument(
     names=("path",),
     metavar="PATH",
+    complete=remote_paths,
     summary="a path in the sandbox: absolute, or relative to the user's home",
     required=True,
 )

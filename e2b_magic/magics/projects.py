@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 from e2b_magic.config import EMBEDDED
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, pairs
+from e2b_magic.magics.lifecycle import state_card, time_left
 from e2b_magic.magics.options import PROJECT_WORD, project_names
-from e2b_magic.quantities import ago, counted, span
+from e2b_magic.quantities import ago, counted
 
 if TYPE_CHECKING:
-    from e2b_magic.records import Project, SandboxState
+    from e2b_magic.records import Project
 
 
 def use(context: Context, arguments: argparse.Namespace) -> None:
@@ -62,22 +62,9 @@ def info(context: Context, arguments: argparse.Namespace) -> Card:
     )
 
 
-_STATES = {"none": "no sandbox yet: the first command makes one", "gone": "ended; the next command makes a new one"}
-
-
 def status(context: Context, arguments: argparse.Namespace) -> Card:
     """Asks the server for a project's sandbox and gives its state."""
-    state: SandboxState = context.client.get_sandbox_status(arguments.name)
-    return pairs(
-        {
-            "project": state.project,
-            "backend": state.backend,
-            "state": _STATES.get(state.state, state.state),
-            "sandbox": state.sandbox_id,
-            "template": state.template,
-            "ends in": time_left(state.expires_at),
-        }
-    )
+    return state_card(context.client.get_sandbox_status(arguments.name))
 
 
 def kill(context: Context, arguments: argparse.Namespace) -> None:
@@ -98,6 +85,8 @@ def overview(context: Context) -> Card:
     backend = client.configuration.backend
     left = time_left(project.sandbox_expires_at) if project.backend == backend else ""
     sandbox = f"{project.sandbox_id}, ends in {left} unless used" if left else "none; the first command makes one"
+    if project.paused and project.backend == backend:
+        sandbox = f"{project.sandbox_id}, paused; the next command resumes it"
     cache = client.get_cache_info()
     return Card(
         {
@@ -108,12 +97,6 @@ def overview(context: Context) -> Card:
             f"{'' if context.use_cache else '; switched off'}",
         }
     )
-
-
-def time_left(moment: float) -> str:
-    """Gives how long it is until a moment; nothing when it is past or unknown."""
-    left = moment - time.time()
-    return span(left) if left > 0 else ""
 
 
 COMMANDS = (

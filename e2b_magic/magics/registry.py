@@ -7,7 +7,21 @@ from typing import Final
 
 from IPython.core.error import UsageError
 
-from e2b_magic.magics import account, files, jobs, panels, past, projects, running, servers, shell, transfers
+from e2b_magic.magics import (
+    account,
+    files,
+    jobs,
+    lifecycle,
+    panels,
+    past,
+    paths,
+    projects,
+    running,
+    servers,
+    shell,
+    snapshots,
+    transfers,
+)
 from e2b_magic.magics.command import Argument, Command, did_you_mean
 from e2b_magic.magics.context import Context
 
@@ -80,9 +94,12 @@ ALL: Final[tuple[Command, ...]] = (
     *servers.COMMANDS,
     *shell.COMMANDS,
     *files.COMMANDS,
+    *paths.COMMANDS,
     *transfers.COMMANDS,
     *past.COMMANDS,
     *projects.COMMANDS,
+    *lifecycle.COMMANDS,
+    *snapshots.COMMANDS,
     *panels.COMMANDS,
     *account.COMMANDS,
     _HELP,

@@ -11,7 +11,7 @@ from e2b_magic.exceptions import CommandError, CommandFailedError
 from e2b_magic.magics import jobs
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import PROJECT, USER, seconds, variable
+from e2b_magic.magics.options import PROJECT, USER, remote_paths, seconds, variable
 
 if TYPE_CHECKING:
     from e2b_magic.records import BackgroundJob, ExecutionResult
@@ -86,7 +86,12 @@ def _execute(
 _OPTIONS = (
     PROJECT,
     Argument(names=("--bg",), summary="start it and go on: a job, for %e2b jobs, logs, wait and stop"),
-    Argument(names=("--cwd",), metavar="DIR", summary="the working directory; the user's home when left out"),
+    Argument(
+        names=("--cwd",),
+        metavar="DIR",
+        complete=remote_paths,
+        summary="the working directory; the user's home when left out",
+    ),
     Argument(
         names=("-e", "--env"),
         metavar="NAME[=VALUE]",
@@ -108,7 +113,13 @@ COMMANDS = (
         summary="Run a command in the sandbox",
         run=run,
         arguments=_OPTIONS,
-        raw=Argument(names=("command",), metavar="COMMAND…", summary="the text that bash is to run", required=True),
+        raw=Argument(
+            names=("command",),
+            metavar="COMMAND…",
+            summary="the text that bash is to run",
+            required=True,
+            complete=remote_paths,
+        ),
         examples=(
             "%e2b run git --version && python3 -c 'print(6*7)'",
             "r = %e2b run --timeout 5m --env TOKEN npm test",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import PROJECT, USER
+from e2b_magic.magics.options import PROJECT, USER, remote_paths
 from e2b_magic.quantities import counted, size
 from e2b_magic.terminal import one_line
 
@@ -126,6 +126,7 @@ COMMANDS = (
             Argument(
                 names=("remote",),
                 metavar="REMOTE",
+                complete=remote_paths,
                 summary="where it goes; the user's home, under its own name, when left out",
             ),
         ),
@@ -142,7 +143,13 @@ COMMANDS = (
             _EXCLUDE,
             PROJECT,
             USER,
-            Argument(names=("remote",), metavar="REMOTE", summary="a path in the sandbox", required=True),
+            Argument(
+                names=("remote",),
+                metavar="REMOTE",
+                summary="a path in the sandbox",
+                required=True,
+                complete=remote_paths,
+            ),
             Argument(
                 names=("local",),
                 metavar="LOCAL",
@@ -168,6 +175,7 @@ COMMANDS = (
             Argument(
                 names=("remote",),
                 metavar="REMOTE",
+                complete=remote_paths,
                 summary="the directory there; the user's home, under its own name, when left out",
             ),
         ),

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from e2b import AsyncSandbox, CommandExitException, EntryInfo, FileType
+from e2b import AsyncSandbox, CommandExitException, EntryInfo, FileType, SandboxState
 from e2b.exceptions import FileNotFoundException
 
 from e2b_magic.exceptions import (
@@ -27,7 +27,7 @@ from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.base import Request
-from e2b_magic.worker.requests.files import ListFiles, OnPath, ReadFile, RemoveFile, WriteFile
+from e2b_magic.worker.requests.files import ListFiles, OnPath, PeekDirectory, ReadFile, RemoveFile, WriteFile
 
 
 def entry_of(info: EntryInfo) -> FileEntry:
@@ -166,6 +166,17 @@ async def list_directory(manager: SandboxManager, request: ListFiles, emit: Emit
         found = [entry_of(entry) for entry in await lease.sandbox.files.list(request.path, user=request.user)]
         found.sort(key=lambda entry: (entry.type != "dir", entry.name))
         return {"entries": [entry.to_json() for entry in found]}
+
+
+async def peek_directory(manager: SandboxManager, request: PeekDirectory, emit: Emit) -> dict[str, Any]:
+    """Gives the entries of a directory of the sandbox that runs; none where none does, and makes or resumes none."""
+    info = await manager.find(request)
+    if info is None or info.state is not SandboxState.RUNNING:
+        return {"entries": []}
+    asked = ListFiles(
+        project_id=request.project_id, template=request.template, sandbox_id=info.sandbox_id, path=request.path
+    )
+    return await list_directory(manager, asked, emit)
 
 
 async def remove(manager: SandboxManager, request: RemoveFile, emit: Emit) -> dict[str, Any]:

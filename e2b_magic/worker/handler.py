@@ -41,6 +41,7 @@ WORK: dict[str, Work] = {
     "write_file": files.write,
     "read_file": files.read,
     "list_files": files.list_directory,
+    "peek_directory": files.peek_directory,
     "remove_file": files.remove,
     "open_terminal": terminals.run,
     "send_input": terminals.send_input,

@@ -17,6 +17,7 @@ REQUESTS: dict[str, type[Request]] = {
         files.WriteFile,
         files.ReadFile,
         files.ListFiles,
+        files.PeekDirectory,
         files.RemoveFile,
         terminals.OpenTerminal,
         terminals.SendInput,

@@ -75,6 +75,13 @@ class ListFiles(OnPath):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeekDirectory(OnPath):
+    """List a directory if there is a sandbox that runs; the answer's `entries` are empty where there is none."""
+
+    type: ClassVar[str] = "peek_directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveFile(OnPath):
     """Remove a file, or a directory with all in it when `recursive`."""
 

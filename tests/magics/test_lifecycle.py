@@ -1,0 +1,187 @@
+"""A sandbox from its beginning to its end, and its files as a shell's user handles them; over a real sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+
+from e2b_magic import magics
+from e2b_magic.client import Client, set_shared_client
+from e2b_magic.config import from_environment
+from e2b_magic.embedded import runtime
+from e2b_magic.worker.protocol import Emit, Envelope
+from tests.magics.conftest import Notebook, shown_as
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Gives a client on an embedded server that the module's tests share."""
+    directory = tmp_path_factory.mktemp("lifecycle") / "e2b-magic"
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    set_shared_client(client)
+    yield client
+    set_shared_client(None)
+    runtime.stop(directory / "embedded")
+
+
+@pytest.fixture
+def notebook(shell: InteractiveShell, client: Client) -> Notebook:
+    """Gives a notebook over that client, in the project `default`."""
+    magics.load(shell)
+    client.use_project("default")
+    return Notebook(shell)
+
+
+def test_a_sandbox_is_made_kept_and_ended(notebook: Notebook) -> None:
+    """`new` makes the project's sandbox and the project current, `extend` and `timeout` move its end, `kill` ends."""
+    made = notebook("%e2b new brief")
+    assert made.error is None
+    assert "of template base is the current project's, brief" in made.stdout
+    assert "has a sandbox already" in notebook("%e2b new brief").stdout
+    assert notebook("%e2b new --replace").error is None
+    assert "ends in 1 h unless used" in notebook("%e2b extend 119m").stdout
+    assert "ends in 9 min;" in notebook("%e2b timeout 10m").stdout
+    listed = notebook("%e2b sandboxes").value
+    assert [one.project for one in listed] == ["brief"]
+    assert "brief" in shown_as(listed)
+    assert notebook("%e2b gc --dry-run").value == []
+    assert "Ended 0 sandboxes" in notebook("%e2b gc").stdout
+    assert notebook("%e2b kill").error is None
+    assert notebook("%e2b sandboxes").value == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("%e2b extend", "required: TIME"),
+        ("%e2b extend soon", "'soon' is no time span"),
+        ("%e2b timeout 0", "between 1 second and 30 days"),
+        ("%e2b pause empty", "Project 'empty' has no sandbox"),
+        ("%e2b fork default", "needs another name"),
+        ("%e2b fork ../x", "cannot name a project"),
+        ("%e2b snapshot Über", "cannot name a snapshot"),
+        ("%e2b metrics empty", "Project 'empty' has no sandbox"),
+    ],
+)
+def test_a_slip_is_one_line(notebook: Notebook, line: str, told: str) -> None:
+    """What cannot be meant is told in one line, and no sandbox is made for it."""
+    cell = notebook(line)
+    assert cell.error is not None
+    assert told in cell.stdout + cell.stderr
+    assert len((cell.stdout + cell.stderr).strip().splitlines()) == 1
+
+
+def test_the_template_is_a_setting(notebook: Notebook, client: Client) -> None:
+    """`%config E2BMagics.template` is what a new project's sandbox is made from; a project that has one keeps it."""
+    notebook("%e2b run true")
+    notebook("%config E2BMagics.template = 'missing'")
+    assert notebook("%e2b run --no-cache true").error is None
+    assert "missing" in notebook("%e2b run -p fresh true").stdout
+    notebook("%config E2BMagics.template = 'base'")
+    assert notebook("%e2b run -p fresh true").error is None
+
+
+def test_files_are_handled_as_in_a_shell(notebook: Notebook) -> None:
+    """`mkdir`, `cp`, `mv`, `cat`, `find` and `tree` do what they do in a shell, and show it."""
+    notebook("%%e2b_file notes/one.txt\n\x1b[31mred\x1b[0m\x1b[2J\n")
+    assert notebook("%e2b mkdir notes/deep").stdout == "Made /home/user/notes/deep\n"
+    assert notebook("%e2b cp notes/one.txt 'notes/deep/a b.txt'").stdout == "Copied to /home/user/notes/deep/a b.txt\n"
+    assert notebook("%e2b mv notes/one.txt notes/two.txt").stdout == "Moved to /home/user/notes/two.txt\n"
+    assert "recursive" in notebook("%e2b cp notes copy").stdout
+    assert notebook("%e2b cp -r notes copy").error is None
+    assert notebook("%e2b cat notes/two.txt").stdout == "\x1b[31mred\x1b[0m\n"
+    assert [one.path for one in notebook("%e2b find --name *.txt notes").value] == [
+        "/home/user/notes/deep/a b.txt",
+        "/home/user/notes/two.txt",
+    ]
+    tree = notebook("%e2b tree notes").value
+    assert shown_as(tree) == "/home/user/notes\n├── deep/\n│   └── a b.txt\n└── two.txt"
+    assert "<pre>" in tree._repr_html_()
+    assert [one.name for one in notebook("%e2b tree --depth 1 notes").value] == ["deep", "two.txt"]
+    assert "more than 1 match" in notebook("%e2b find --limit 1 notes").stdout
+
+
+@pytest.mark.parametrize("path", ["plain.py", "a b.py", "it's", "br{ace}", "-dash", "$HOME"])
+def test_a_file_is_edited_in_the_next_cell(notebook: Notebook, path: str) -> None:
+    """`edit` puts the file into a cell that writes it back unchanged when it is run, whatever its name and text."""
+    text = "x = '{y}'  # $HOME\n\n\tlast\n"
+    client: Client = notebook("from e2b_magic import shared_client\nshared_client()").value
+    client.write_file(f"/home/user/edit/{path}", text)
+    notebook.shell.user_ns["path"] = f"/home/user/edit/{path}"
+    assert notebook("%e2b edit {path}").error is None
+    cell = notebook.shell.rl_next_input
+    assert cell is not None
+    client.write_file(f"/home/user/edit/{path}", "other")
+    notebook.shell.user_ns["ace"] = "expanded"
+    assert notebook(cell).error is None
+    assert client.read_text(f"/home/user/edit/{path}") == text
+
+
+def test_what_a_cell_would_not_keep_is_not_edited(notebook: Notebook) -> None:
+    """A file with carriage returns, one that is no text and one that is too large are refused in one line."""
+    notebook(r"r = %e2b run printf 'a\r\n' > dos; printf '\377' > binary; head -c 300000 /dev/zero > large")
+    for path, told in (("dos", "would not keep"), ("binary", "is not UTF-8"), ("large", "0 MB")):
+        cell = notebook(f"%e2b edit {path}")
+        assert told in cell.stdout + cell.stderr
+        assert len((cell.stdout + cell.stderr).strip().splitlines()) == 1
+
+
+def _offered(notebook: Notebook, text: str) -> list[str]:
+    with provisionalcompleter():
+        found = list(notebook.shell.Completer.completions(text, len(text)))
+    return [text[: one.start] + one.text for one in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        ("%e2b read ", "%e2b read tab/"),
+        ("%e2b read tab/on", "%e2b read tab/one.txt"),
+        ("%e2b read /home/user/ta", "%e2b read /home/user/tab/"),
+        ("%e2b read ~/tab/t", r"%e2b read ~/tab/two\ words.txt"),
+        (r"%e2b read tab/two\ w", r"%e2b read tab/two\ words.txt"),
+        ("%e2b read tab/.h", "%e2b read tab/.hidden"),
+        ("%e2b run cat tab/on", "%e2b run cat tab/one.txt"),
+        ("%e2b run --cwd tab cat on", "%e2b run --cwd tab cat one.txt"),
+        ("%e2b run --cwd ta", "%e2b run --cwd tab/"),
+        ("%e2b cp tab/one.txt ta", "%e2b cp tab/one.txt tab/"),
+        ("%%e2b_file tab/on", "%%e2b_file tab/one.txt"),
+        ("%e2b get tab/on", "%e2b get tab/one.txt"),
+    ],
+)
+def test_tab_knows_the_sandboxs_files(notebook: Notebook, text: str, completed: str) -> None:
+    """Paths in the sandbox are offered, quoted as a word needs it, relative to the command's directory."""
+    notebook("r = %e2b run mkdir -p tab; cd tab; touch one.txt 'two words.txt' .hidden")
+    assert completed in _offered(notebook, text)
+    assert "%e2b read tab/.hidden" not in _offered(notebook, "%e2b read tab/")
+
+
+def test_tab_waits_for_no_sandbox(notebook: Notebook, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sandbox that takes a second to answer, Tab still answers within 50 ms, and makes no sandbox."""
+    notebook("r = %e2b run touch here")
+    call = client._work.caller.call
+
+    async def slow(payload: dict[str, Any], emit: Emit) -> Envelope:
+        await asyncio.sleep(1)
+        return await call(payload, emit)
+
+    monkeypatch.setattr(client._work.caller, "call", slow)
+    took = []
+    for number in range(5):
+        began = time.perf_counter()
+        _offered(notebook, f"%e2b read slow{number}/")
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[2] < 0.05
+    monkeypatch.undo()
+    before = len(client.list_sandboxes())
+    client.kill_sandbox()
+    assert client.peek_directory("~") == ()
+    assert len(client.list_sandboxes()) == before - 1
