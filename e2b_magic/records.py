@@ -10,9 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from e2b_magic.results import Readable
+
+if TYPE_CHECKING:
+    from e2b_magic.results import Runner
 
 
 class Status(StrEnum):
@@ -62,7 +67,7 @@ def _names(record: Any) -> frozenset[str]:
     """Gives the names of a record's fields; kept, since `fields` takes longer than all the rest."""
     kind = record.__name__
     if kind not in _NAMES:
-        _NAMES[kind] = frozenset(field.name for field in fields(record))
+        _NAMES[kind] = frozenset(one.name for one in fields(record)) - {"runner"}
     return _NAMES[kind]
 
 
@@ -74,7 +79,7 @@ def _age(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ExecutionResult(_Record):
+class ExecutionResult(_Record, Readable):
     """One run of one command.
 
     Attributes:
@@ -84,6 +89,7 @@ class ExecutionResult(_Record):
         cwd: The working directory, or None for the sandbox's home.
         user: The user inside the sandbox, or None for the template's.
         env_names: The names of the variables given, sorted; never their values.
+        had_input: Whether it was given an input, which is kept nowhere.
         sandbox_id: Where it ran; empty while no sandbox is known.
         backend: `embedded`, or the E2B domain it ran on.
         session: The id of the kernel session that asked for it.
@@ -97,6 +103,7 @@ class ExecutionResult(_Record):
         cached: Whether this answer came from the store.
         cached_at: When the command really ran, for a cached answer; seconds since the epoch.
         truncated: Whether output was left out of the middle of `stdout` or `stderr`.
+        runner: What `rerun` calls; it travels nowhere.
     """
 
     id: str
@@ -105,6 +112,7 @@ class ExecutionResult(_Record):
     cwd: str | None = None
     user: str | None = None
     env_names: tuple[str, ...] = ()
+    had_input: bool = False
     sandbox_id: str = ""
     backend: str = ""
     session: str = ""
@@ -118,15 +126,19 @@ class ExecutionResult(_Record):
     cached: bool = False
     cached_at: float | None = None
     truncated: bool = False
+    runner: Runner | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
         object.__setattr__(self, "env_names", tuple(self.env_names))
 
-    @property
-    def ok(self) -> bool:
-        """Whether the command ended with exit code 0."""
-        return self.status is Status.SUCCESS
+    def bound(self, runner: Runner) -> Self:
+        """Gives this very record, which `rerun` can run again from now on."""
+        object.__setattr__(self, "runner", runner)  # a copy for each answer from the store would cost more than that
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_json, (self.to_json(),)  # without the runner, which holds a client
 
     def __repr__(self) -> str:
         where = f"{self.project} on {self.backend or 'no sandbox'}"

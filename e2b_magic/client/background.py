@@ -164,6 +164,8 @@ class Job(Generic[T]):
             self.cancel()
             await asyncio.wait([asyncio.wrap_future(self._settled())], timeout=INTERRUPT_LIMIT)
             raise
+        finally:
+            self._wake = None  # whoever takes longer to end finds no loop to wake, which may be closed by then
         return self._outcome.result()
 
     def _hand_over(self) -> bool:

@@ -34,6 +34,7 @@ def cache_key(request: ExecuteCommand, project: Project | None, backend: str) ->
         request.cwd,
         sorted(request.envs.items()),
         request.user,
+        request.stdin,
         request.template,
         request.project_id,
         backend,

@@ -10,7 +10,6 @@ from e2b_magic.client.changes import Closed, SettingsChanged
 from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.completion import CompletionVerbs
 from e2b_magic.client.files import FileVerbs
-from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.sandboxes import SandboxVerbs
 from e2b_magic.client.servers import ServerVerbs
 from e2b_magic.client.terminals import TerminalVerbs
@@ -21,9 +20,7 @@ from e2b_magic.store import Store, open_store
 from e2b_magic.worker.caller import Caller, caller_for
 
 
-class Client(
-    CommandVerbs, CompletionVerbs, FileVerbs, HistoryVerbs, SandboxVerbs, ServerVerbs, TerminalVerbs, TransferVerbs
-):
+class Client(CommandVerbs, CompletionVerbs, FileVerbs, SandboxVerbs, ServerVerbs, TerminalVerbs, TransferVerbs):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

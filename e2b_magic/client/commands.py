@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Unpack
 
 from e2b_magic.client.background import Job, OnEvent
+from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.options import CommandOptions
-from e2b_magic.client.verbs import Verbs
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
 from e2b_magic.records import ExecutionResult
+from e2b_magic.worker.protocol import Emit
+from e2b_magic.worker.requests.commands import ExecuteCommand
 
 
-class CommandVerbs(Verbs):
+class CommandVerbs(HistoryVerbs):
     """Running commands."""
 
     def execute_command(
@@ -49,4 +53,54 @@ class CommandVerbs(Verbs):
         """
         work, request = self._work, self._work.command(command, self._here(options, CommandOptions))
         hit = work.stored(request, options)
-        return hit or self._submit(lambda emit: work.execute(request, options, emit), on_event)
+        if hit is not None:
+            return hit.bound(self._rerun)
+        return self._submit(lambda emit: self._execute(request, options, emit), on_event)
+
+    async def _execute(self, request: ExecuteCommand, options: CommandOptions, emit: Emit) -> ExecutionResult:
+        try:
+            return (await self._work.execute(request, options, emit)).bound(self._rerun)
+        except E2BMagicError as error:
+            if error.result is not None:
+                error.result.bound(self._rerun)
+            raise
+
+    def rerun_execution(
+        self,
+        execution: str | ExecutionResult,
+        *,
+        envs: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        on_event: OnEvent | None = None,
+    ) -> ExecutionResult:
+        """Runs a past command once more: the same text, project, directory and user; gives the new result.
+
+        Args:
+            execution: The execution, or its id, or the id's last letters.
+            envs: The variables that it had, whose values are kept nowhere.
+            timeout: Seconds after which it is killed.
+            on_event: Called with each piece of output and progress.
+
+        Raises:
+            InvalidRequestError: There is no such execution, or it had variables or an input that are not given.
+        """
+        record = self.get_execution(execution) if isinstance(execution, str) else execution
+        if missing := [name for name in record.env_names if name not in (envs or {})]:
+            raise InvalidRequestError(
+                f"The command had the variables {', '.join(missing)}, whose values are kept nowhere: give them again"
+            )
+        if record.had_input:
+            raise InvalidRequestError("The command had an input, which is kept nowhere: run it anew, with its input")
+        return self.execute_command(
+            record.command,
+            project=record.project,
+            cwd=record.cwd,
+            user=record.user,
+            envs=envs,
+            timeout=timeout,
+            refresh=True,
+            on_event=on_event,
+        )
+
+    def _rerun(self, record: ExecutionResult, envs: Mapping[str, str] | None = None) -> ExecutionResult:
+        return self.rerun_execution(record, envs=envs)

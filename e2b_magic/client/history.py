@@ -37,7 +37,8 @@ class HistoryVerbs(Verbs):
         """
         if project is not None:
             check_project_name(project)
-        return self.store.history(project, status=status, text=text, since=since, limit=limit, before=before)
+        records = self.store.history(project, status=status, text=text, since=since, limit=limit, before=before)
+        return [record.bound(self._rerun) for record in records]
 
     def get_execution(self, execution_id: str) -> ExecutionResult:
         """Gives an execution by its id, or by the id's last letters as far as they tell it from the others.
@@ -46,11 +47,11 @@ class HistoryVerbs(Verbs):
             InvalidRequestError: There is none, or more than one.
         """
         if found := self.store.execution(execution_id):
-            return found
+            return found.bound(self._rerun)
         recent = self.store.history(limit=1000)
         matches = [record for record in recent if len(execution_id) >= 4 and record.id.endswith(execution_id)]
         if len(matches) == 1:
-            return matches[0]
+            return matches[0].bound(self._rerun)
         many = f"stands for {len(matches)} executions: give more of the id" if matches else "is not in the history"
         raise InvalidRequestError(f"{execution_id!r} {many}")
 

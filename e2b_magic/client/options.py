@@ -20,7 +20,7 @@ class CommandOptions(Where, total=False):
 
     `cwd` is the working directory; `envs` are variables, whose values are kept nowhere; `template` is used should a
     sandbox have to be made; `timeout`, in seconds, kills the command; `use_cache=False` neither looks for a stored
-    answer nor stores one; `refresh=True` runs the command and stores its answer anew.
+    answer nor stores one; `refresh=True` runs the command and stores its answer anew; `stdin` is what it reads.
     """
 
     cwd: str | None
@@ -28,6 +28,7 @@ class CommandOptions(Where, total=False):
     template: str | None
     timeout: float | None
     use_cache: bool
+    stdin: str | bytes | None
     refresh: bool
 
 

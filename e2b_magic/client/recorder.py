@@ -133,6 +133,7 @@ class Recorder:
             cwd=request.cwd,
             user=request.user,
             env_names=tuple(sorted(request.envs)),
+            had_input=request.stdin is not None,
             sandbox_id=request.sandbox_id,
             backend=backend,
             session=own_session(),

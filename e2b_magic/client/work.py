@@ -17,6 +17,7 @@ from e2b_magic.config import Configuration
 from e2b_magic.exceptions import (
     CommandInterruptedError,
     E2BMagicError,
+    InvalidRequestError,
     SandboxGoneError,
     SandboxUnreachableError,
 )
@@ -79,6 +80,7 @@ class Work:
             envs=Unseen(options.get("envs") or {}),
             user=options.get("user"),
             timeout=options.get("timeout"),
+            stdin=None if options.get("stdin") is None else _in_base64(options["stdin"]),
         )
 
     def _key(self, request: ExecuteCommand, options: CommandOptions, revision: int | None = None) -> str | None:
@@ -201,3 +203,11 @@ class Work:
         )
         answer = await self.call(request, emit)
         return Found(map(FileEntry.from_json, answer["entries"]), more=answer["more"])
+
+
+def _in_base64(content: str | bytes | None) -> str:
+    if not isinstance(content, str | bytes | bytearray):
+        raise InvalidRequestError(f"stdin must be a text or bytes, not {type(content).__name__}")
+    return base64.b64encode(
+        content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    ).decode()

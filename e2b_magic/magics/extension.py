@@ -78,9 +78,13 @@ class E2BMagics(Magics):
             timeout=self.timeout,
             raise_on_error=self.raise_on_error,
             namespace=namespace,
+            assign=self._assign,
             next_cell=self.shell.set_next_input,
             remember_project=self._remember_project,
         )
+
+    def _assign(self, name: str, value: object) -> None:
+        self.shell.user_ns[name] = value
 
     def _remember_project(self, name: str) -> None:
         self.project = name

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import os
 import re
 from collections.abc import Iterable
+
+from IPython.core.error import UsageError
 
 from e2b_magic.magics.command import Argument
 from e2b_magic.magics.context import Context
@@ -88,19 +91,51 @@ class Secret(str):
         return "'…'"
 
 
-def variable(text: str) -> tuple[str, Secret]:
-    """Gives the name and value that `NAME=VALUE` says, or that `NAME` has in this kernel's environment.
+def variable(text: str) -> tuple[str, Secret | None]:
+    """Gives the name and value that `NAME=VALUE` says, or the name alone, whose value is found when it is used.
 
-    Neither error text holds the value: it may be a secret.
+    The error text does not hold the value: it may be a secret.
     """
     name, equals, value = text.partition("=")
     if not name.isidentifier():
-        raise argparse.ArgumentTypeError("write NAME=VALUE, or NAME alone to hand on this kernel's variable")
-    if equals:
-        return name, Secret(value)
-    if name not in os.environ:
-        raise argparse.ArgumentTypeError(f"{name} is not set in this kernel's environment: write {name}=VALUE")
-    return name, Secret(os.environ[name])
+        raise argparse.ArgumentTypeError("write NAME=VALUE, or NAME alone to hand on a variable of that name")
+    return name, Secret(value) if equals else None
+
+
+def values_of(variables: Iterable[tuple[str, Secret | None]], context: Context) -> dict[str, str]:
+    """Gives each variable's value: as written, else the notebook's text of that name, else the environment's.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found: dict[str, str] = {}
+    for name, value in variables:
+        mine = context.namespace.get(name)
+        if value is not None:
+            found[name] = value
+        elif isinstance(mine, str):
+            found[name] = Secret(mine)
+        elif name in os.environ:
+            found[name] = Secret(os.environ[name])
+        else:
+            raise UsageError(
+                f"{name} is neither a text of this notebook's nor set in this kernel's environment: write {name}=VALUE"
+            )
+    return found
+
+
+def variable_name(text: str) -> str:
+    """Gives the name of one of the user's variables."""
+    if not text.isidentifier() or keyword.iskeyword(text):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot name a variable")
+    return text
+
+
+def user_variables(context: Context) -> Iterable[str]:
+    """Gives the names of the user's own variables that hold text or bytes."""
+    return sorted(
+        name for name, value in context.namespace.items() if isinstance(value, str | bytes) and not name.startswith("_")
+    )
 
 
 PROJECT = Argument(

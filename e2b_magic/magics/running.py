@@ -7,14 +7,26 @@ import shlex
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from e2b_magic.exceptions import CommandError, CommandFailedError
+from IPython.core.error import UsageError
+
+from e2b_magic.exceptions import CommandError
 from e2b_magic.magics import jobs
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import PROJECT, USER, remote_paths, seconds, variable
+from e2b_magic.magics.options import (
+    PROJECT,
+    USER,
+    remote_paths,
+    seconds,
+    user_variables,
+    values_of,
+    variable,
+    variable_name,
+)
+from e2b_magic.records import ExecutionResult
 
 if TYPE_CHECKING:
-    from e2b_magic.records import BackgroundJob, ExecutionResult
+    from e2b_magic.records import BackgroundJob
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
@@ -28,19 +40,23 @@ def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult | Ba
 def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult | BackgroundJob:
     """Runs a cell as a script and gives its result; with `--bg` starts it and gives its job."""
     program, script = getattr(arguments, "with"), arguments.body
+    if arguments.template:
+        script = context.expander.template(script)
+    if program != "bash" and arguments.stdin:
+        raise UsageError(f"--stdin needs bash: {program} reads the cell itself from its input")
     # bash -c is what runs every command, so a short script is just that; another program reads it from its input, as
     # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
     # and with that forget what is cached.
     command = script if program == "bash" else f"{program} <<< {shlex.quote(script)}"
     if len(command.encode("utf-8", "surrogateescape")) <= SCRIPT_LIMIT:
         return _execute(context, arguments, command)
-    return _execute(context, arguments, _upload(context, arguments, program), cachable=False)
+    return _execute(context, arguments, _upload(context, arguments, program, script), cachable=False)
 
 
-def _upload(context: Context, arguments: argparse.Namespace, program: str) -> str:
+def _upload(context: Context, arguments: argparse.Namespace, program: str, script: str) -> str:
     """Writes a long script to a file of the sandbox and gives the command that runs it and leaves no file behind."""
     path = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
-    context.client.write_file(path, arguments.body, project=arguments.project, user=arguments.user)
+    context.client.write_file(path, script, project=arguments.project, user=arguments.user)
     # Opened, removed, then run: whatever ends the script, the file is gone. bash reads it beside its input, so that
     # the script's own commands do not read the script.
     if program == "bash":
@@ -51,9 +67,26 @@ def _upload(context: Context, arguments: argparse.Namespace, program: str) -> st
 def _execute(
     context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool = True
 ) -> ExecutionResult | BackgroundJob:
+    arguments.env = list(values_of(arguments.env, context).items())
     if arguments.bg:
+        if given := [f"--{name}" for name in ("out", "err", "stdin") if getattr(arguments, name)]:
+            raise UsageError(f"{', '.join(given)} cannot be had with --bg: %e2b logs JOB shows a job's output")
         return jobs.start(context, arguments, command)
     raises = context.raise_on_error and not arguments.no_raise
+    try:
+        result = _run(context, arguments, command, cachable=cachable)
+    except CommandError as error:
+        if error.result is not None:
+            _keep(context, arguments, error.result)
+        if raises or error.result is None:
+            raise
+        return error.result
+    _keep(context, arguments, result)
+    return result.check() if raises else result
+
+
+def _run(context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool) -> ExecutionResult:
+    """Runs a command, or finds its result, and shows what it writes."""
     printer = context.printer(quiet=arguments.quiet)
     try:
         result = context.client.execute_command(
@@ -65,22 +98,39 @@ def _execute(
             timeout=context.timeout if arguments.timeout is None else arguments.timeout,
             use_cache=cachable and context.use_cache and not arguments.no_cache,
             refresh=arguments.refresh,
+            stdin=_input(context, arguments.stdin),
             on_event=printer,
         )
         if result.cached:
             printer.replay(result)
-    except CommandError as error:
-        if raises or error.result is None:
-            raise
-        return error.result
     except KeyboardInterrupt:
         printer.finish(interrupted=True)
         raise KeyboardInterrupt("the command was interrupted; what it wrote is kept (%e2b show)") from None
     finally:
         printer.finish()
-    if raises and not result.ok:
-        raise CommandFailedError(result.error or f"The command ended as {result.status}", result)
     return result
+
+
+def _input(context: Context, name: str | None) -> str | bytes | None:
+    """Gives what a variable holds as a command's input."""
+    if name is None:
+        return None
+    if name not in context.namespace:
+        raise UsageError(f"--stdin {name}: there is no variable of that name")
+    value = context.namespace[name]
+    if isinstance(value, ExecutionResult):
+        return value.stdout
+    if isinstance(value, str | bytes):
+        return value
+    raise UsageError(f"--stdin {name}: a text, bytes or a result is wanted, not a {type(value).__name__}")
+
+
+def _keep(context: Context, arguments: argparse.Namespace, result: ExecutionResult) -> None:
+    """Puts the streams into the variables that were named for them."""
+    if arguments.out:
+        context.assign(arguments.out, result.stdout)
+    if arguments.err:
+        context.assign(arguments.err, result.stderr)
 
 
 _OPTIONS = (
@@ -97,7 +147,7 @@ _OPTIONS = (
         metavar="NAME[=VALUE]",
         convert=variable,
         repeat=True,
-        summary="an environment variable; NAME alone hands on this kernel's, so that a secret is in no cell",
+        summary="an environment variable; NAME alone hands on the notebook's or the kernel's",
     ),
     USER,
     Argument(names=("--timeout",), metavar="TIME", convert=seconds, summary="kill the command after it: 90, 30s, 5m"),
@@ -105,6 +155,15 @@ _OPTIONS = (
     Argument(names=("--refresh",), summary="run it though a result is stored, and store the new one"),
     Argument(names=("--no-raise",), summary="give the result of a command that fails, instead of an error"),
     Argument(names=("--quiet",), summary="show no output; the result has it"),
+    Argument(names=("--out",), metavar="VAR", convert=variable_name, summary="put the standard output into a variable"),
+    Argument(names=("--err",), metavar="VAR", convert=variable_name, summary="put the standard error into a variable"),
+    Argument(
+        names=("--stdin",),
+        metavar="VAR",
+        convert=variable_name,
+        complete=user_variables,
+        summary="let the command read what a variable holds: a text, bytes, or another command's result",
+    ),
 )
 
 COMMANDS = (
@@ -133,7 +192,8 @@ COMMANDS = (
                 "the shell's. `{{x}}` and `$$x` protect a name that is a variable."
             ),
             (
-                "The value is an ExecutionResult: stdout, stderr, exit_code, duration and more. An exit code other "
+                "The value is an ExecutionResult: stdout, stderr, exit_code, duration, and `lines()`, `json()`, "
+                "`csv()`, `to_frame()`, `check()`, `rerun()`. An exit code other "
                 "than 0 is an error. Ctrl-C ends the command and its children."
             ),
             "With `--bg` the value is a BackgroundJob; it goes on across kernel restarts.",
@@ -146,6 +206,7 @@ COMMANDS = (
         run=run_cell,
         arguments=(
             *_OPTIONS,
+            Argument(names=("--template",), summary="fill in each {expression}; write a brace that is meant twice"),
             Argument(
                 names=("--with",),
                 metavar="PROGRAM",
@@ -157,8 +218,8 @@ COMMANDS = (
         examples=("%%e2b --cwd project\nmake\nmake test", "%%e2b --with python3\nprint(6*7)"),
         notes=(
             (
-                "Nothing in the cell is expanded. The exit code is the last command's; begin with `set -e` to stop at "
-                "the first that fails."
+                "Without `--template` nothing in the cell is expanded. The exit code is the last command's; begin with "
+                "`set -e` to stop at the first that fails."
             ),
             "A script of more than 100 kB goes through a temporary file, and its result is not cached.",
         ),

@@ -9,7 +9,7 @@ from typing import Final
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import PrettyPrinter
-from e2b_magic.magics.options import PROJECT, USER, port_number, seconds, variable
+from e2b_magic.magics.options import PROJECT, USER, port_number, seconds, values_of, variable
 from e2b_magic.records import BackgroundJob, Preview
 from e2b_magic.terminal import one_line
 
@@ -64,7 +64,7 @@ def dev(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
             arguments.port,
             project=arguments.project,
             cwd=arguments.cwd,
-            envs=dict(arguments.env),
+            envs=values_of(arguments.env, context),
             user=arguments.user,
             on_event=printer,
             **({} if arguments.within is None else {"ready_within": arguments.within}),

@@ -8,6 +8,7 @@ started and leaves that one's children running (E2B#500), so a small script insi
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ ENDING = 1.7
 """How long ending a command may take in all, in seconds, before its caller is answered regardless."""
 SILENCE = 30
 """After this many seconds without output the sandbox is asked whether it is alive (E2B#1128: streams that hang)."""
+_PIECE = 64 * 1024  # bytes of input in one request
 EXTENDING = 300
 """A running command moves its sandbox's end this often, in seconds."""
 
@@ -72,6 +74,7 @@ class Execution:
         # One task reads the end, and it is only ever waited for with asyncio.wait: to await it would hand a
         # cancellation on to the SDK's stream, and what the command still says while it is being ended would be lost.
         ended = asyncio.create_task(_exit_code(handle))
+        feeding = asyncio.create_task(self._feed(handle))
         try:
             async with asyncio.timeout(self.request.timeout):
                 exit_code = await self._wait(ended)
@@ -84,6 +87,7 @@ class Execution:
             await self._end(handle, ended)
             raise
         finally:
+            feeding.cancel()
             ended.cancel()
         return {
             "exit_code": exit_code,
@@ -118,10 +122,24 @@ class Execution:
                 cwd=self.request.cwd,
                 on_stdout=self._on_stdout,
                 on_stderr=self._on_stderr,
-                stdin=False,
+                stdin=self.request.stdin is not None,
                 timeout=limit,
                 retain_output=False,
             )
+
+    async def _feed(self, handle: AsyncCommandHandle[None]) -> None:
+        """Writes the request's input, as fast as the command reads it, and ends it."""
+        if self.request.stdin is None:
+            return
+        content = base64.b64decode(self.request.stdin)
+        try:
+            with translating():
+                for start in range(0, len(content), _PIECE):
+                    await handle.send_stdin(content[start : start + _PIECE], request_timeout=0)
+                await handle.close_stdin()
+        except E2BMagicError as error:
+            # As in a pipe: a command that reads no more, such as head, is no failure; how it ends is told elsewhere.
+            _log.info("a command in %s did not read all of its input: %s", self.lease.sandbox_id, error)
 
     async def _on_stdout(self, text: str) -> None:
         self._heard_at = asyncio.get_running_loop().time()

@@ -80,7 +80,8 @@ def test_a_cell_has_its_output_and_a_short_value(kernel: Kernel) -> None:
     messages = _execute(kernel[1], "%e2b run echo out; echo err >&2")
     assert (_texts(messages, "stdout"), _texts(messages, "stderr")) == ("out\n", "err\n")
     (value,) = [message["content"]["data"] for message in messages if message["msg_type"] == "execute_result"]
-    assert list(value) == ["text/plain"]
+    assert list(value) == ["text/plain", "text/html"]
+    assert value["text/html"].startswith("<details><summary>")
     assert "success" in value["text/plain"]
     assert "out" not in value["text/plain"]
 

@@ -165,3 +165,16 @@ def test_a_sandbox_is_looked_at_and_ended(notebook: Notebook) -> None:
     assert notebook("%e2b kill").stdout.startswith(f"Ended sandbox {status['sandbox']} of project brief")
     assert notebook("%e2b run --no-raise ls here").value.exit_code != 0
     notebook("%e2b use default")
+
+
+def test_a_command_reads_its_input(notebook: Notebook) -> None:
+    """`--stdin` reaches the command to the last byte and ends; one that does not read it all is no failure."""
+    notebook("data = bytes(range(256)) * 20_000")
+    told = notebook("r = %e2b run --stdin data sha256sum; wc -c < /dev/null")
+    import hashlib
+
+    assert told.stdout.startswith(hashlib.sha256(bytes(range(256)) * 20_000).hexdigest())
+    began = time.monotonic()
+    assert notebook("r = %e2b run --no-cache --stdin data head -c 4 | wc -c").stdout == "4\n"
+    assert notebook("r = %e2b run --no-cache --stdin data true").error is None
+    assert time.monotonic() - began < 30

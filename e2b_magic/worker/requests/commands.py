@@ -46,10 +46,12 @@ class ExecuteCommand(WithCommand):
 
     Attributes:
         timeout: Seconds after which the command is killed; None lets it run.
+        stdin: What it reads from its standard input, in base64; nothing when None. Left out of every repr.
     """
 
     type: ClassVar[str] = "execute_command"
     timeout: float | None = None
+    stdin: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         WithCommand.__post_init__(self)
