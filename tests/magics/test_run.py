@@ -314,7 +314,7 @@ def test_secrets_are_in_no_verbose_traceback(
         ("%e2b run --quite ls", "%e2b run has no option --quite: did you mean --quiet?; see %e2b run --help"),
         ("%e2b run --cwd", "%e2b run: argument --cwd: expected one argument; see %e2b run --help"),
         ("%e2b run --timeout soon ls", "'soon' is no time span: write seconds, or 30s, 5m, 2h, 3d"),
-        ("%e2b run --env NOT_SET_ANYWHERE ls", "NOT_SET_ANYWHERE nor set in this kernel's environment"),
+        ("%e2b run --env NOT_SET_ANYWHERE ls", "nor set in this kernel's environment"),
         ("%e2b run --cwd 'a ls", "%e2b run: A ' is not closed"),
         ("%e2b read", "%e2b read: the following arguments are required: PATH; see %e2b read --help"),
         ("%e2b ls a b", "%e2b ls does not take 'b': %e2b ls [--project NAME] [--user USER] [PATH]"),
