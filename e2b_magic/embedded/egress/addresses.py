@@ -1,4 +1,4 @@
-"""The addresses that no sandbox may reach, whatever its own rules allow: this machine, its network, metadata services.
+"""The addresses that no sandbox may reach, whatever its own rules allow: this machine, its networks, metadata services.
 
 An explicit list and not `ipaddress`'s `is_private`, which also means the ranges for documentation (RFC 5737) and for
 measurements (198.18.0.0/15): some networks answer the names of registries with addresses out of those.
@@ -10,6 +10,8 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import psutil
 
 from e2b_magic.embedded.egress.destination import Address
 
@@ -76,6 +78,22 @@ def is_own(address: Address) -> bool:
         return False  # there is no way there: dialling it will say so
 
 
+def own_networks() -> Iterator[Network]:
+    """Gives the networks that this machine's interfaces are in, those of one address alone left out.
+
+    Whoever is on the same link is behind the same firewall, if there is one. At home that matters with IPv6, where
+    every printer has an address that is public by its looks.
+    """
+    for places in psutil.net_if_addrs().values():
+        for place in places:
+            if place.family not in (socket.AF_INET, socket.AF_INET6) or not place.netmask:
+                continue
+            address = ipaddress.ip_address(place.address.partition("%")[0])
+            bits = int(ipaddress.ip_address(place.netmask)).bit_count()
+            if 0 < bits < address.max_prefixlen:
+                yield ipaddress.ip_network(f"{address}/{bits}", strict=False)
+
+
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Gives the networks that a list separated by commas names.
 
@@ -105,6 +123,9 @@ class Guard:
                     return f"{address} is {what} ({network}), which no sandbox may reach"
             if is_own(face):
                 return f"{address} is this machine's own address, which no sandbox may reach"
+            for network in own_networks():
+                if face in network:
+                    return f"{address} is on this machine's own network ({network}), which no sandbox may reach"
         return None
 
 

@@ -51,7 +51,7 @@ def parse_name(text: str) -> str:
     if not text.isascii() or len(name) > _LONGEST_NAME or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError(f"{shown(text)} is no host name")
     if _NUMBER.fullmatch(labels[-1]):
-        raise ValueError(f"{shown(text)} is neither a host name nor an address in its usual form")
+        raise ValueError(f"{shown(text)} is no host name, but a resolver would take it for an address")
     return name
 
 
@@ -98,8 +98,7 @@ def parse_destination(text: str, *, default_port: int | None = None) -> Destinat
     try:
         parsed = _parse_host(host)
     except ValueError as error:
-        line = str(error) if isinstance(error, UnicodeError) or "%" in host else f"{shown(host)} is no host"
-        raise Refusal(403, f"{line}: a name, an IPv4 address or an [IPv6 address] is") from error
+        raise Refusal(403, f"{shown(host)} is no host: a name in ASCII, 1.2.3.4 or [2001:db8::1] is") from error
     number = default_port if port is None else int(port)
     if number is None or not 0 < number < 65536:
         raise Refusal(400, f"{shown(text)} needs a port from 1 to 65535")

@@ -148,14 +148,14 @@ class Gateway:
             Refusal: 502 for a destination that refuses, 504 for one that does not answer.
         """
         deadline = time.monotonic() + self.bounds.dial_seconds
-        problem: Exception = TimeoutError()
+        problem: OSError | Refusal = TimeoutError()
         for number, address in enumerate(route.candidates):
             # What is left is shared by the addresses that are left: one that never answers must not use it all up.
             share = (deadline - time.monotonic()) / (len(route.candidates) - number)
             try:
                 async with asyncio.timeout(max(share, 0)):
                     return await _dial(route, address)
-            except (OSError, TimeoutError) as error:
+            except (OSError, Refusal) as error:
                 problem = error
         raise _unreached(route.destination, problem, self.bounds.dial_seconds)
 
@@ -179,11 +179,12 @@ async def _dial(route: Route, address: Address | None) -> socket.socket:
     return connection
 
 
-def _unreached(destination: Destination, problem: Exception, seconds: float) -> Refusal:
+def _unreached(destination: Destination, problem: OSError | Refusal, seconds: float) -> Refusal:
+    if isinstance(problem, Refusal):  # the machine's own proxy has said why
+        return problem
     if isinstance(problem, TimeoutError):  # the kernel's own ETIMEDOUT is one too
         return Refusal(504, f"{destination} did not answer within {seconds:g} seconds")
-    number = problem.errno if isinstance(problem, OSError) else None
-    if number in (errno.EMFILE, errno.ENFILE):
+    if problem.errno in (errno.EMFILE, errno.ENFILE):
         return Refusal(503, "the embedded server has too many files open: try again when it has less to do")
-    reason = os.strerror(number).lower() if number else "it cannot be reached"
+    reason = os.strerror(problem.errno).lower() if problem.errno else "no way leads there"
     return Refusal(502, f"{destination} cannot be reached: {reason}")

@@ -16,7 +16,7 @@ from e2b_magic.embedded.egress.refusals import Refusal
 
 _HEAD_LIMIT = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
-_TRUE = ("1", "true", "yes", "on")
+_ON, _OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,16 @@ class UpstreamProxy:
 
         Args:
             environment: Also read for `NO_PROXY` and for `E2B_MAGIC_EGRESS_PROXY_RESOLVES`.
+
+        Raises:
+            ValueError: The latter is neither on nor off.
         """
         names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
         url = next((environment[name] for name in names if environment.get(name)), "")
         if not url:
             return None
         exceptions = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
-        resolves = environment.get("E2B_MAGIC_EGRESS_PROXY_RESOLVES", "").lower() in _TRUE
+        resolves = _switch(environment, "E2B_MAGIC_EGRESS_PROXY_RESOLVES")
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname or "", parts.port or 80
@@ -111,6 +114,13 @@ class UpstreamProxy:
             raise Refusal(502, "this machine's own proxy did not answer in HTTP")
         if status[1] != b"200":
             raise Refusal(502, f"this machine's own proxy answered {status[1].decode()} for {destination}")
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "")
+    if text.lower() not in (*_ON, *_OFF):
+        raise ValueError(f"{name} must be 1 or 0, not {text!r}")
+    return text.lower() in _ON
 
 
 async def _until_line(connection: socket.socket) -> bytes:

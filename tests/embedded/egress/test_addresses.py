@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from e2b_magic.embedded.egress import addresses
-from e2b_magic.embedded.egress.addresses import Guard, is_own, parse_networks
+from e2b_magic.embedded.egress.addresses import Guard, Network, is_own, own_networks, parse_networks
+from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import ADMIT, Gateway
 
 
@@ -103,9 +104,23 @@ def test_the_machines_own_addresses_are_forbidden(text: str, monkeypatch: pytest
     address = ipaddress.ip_address(text)
     assert is_own(address)
     assert Guard().refusal(address) is not None
-    by_range = any(face in network for face in addresses.faces(address) for network, _ in addresses._FORBIDDEN)
     monkeypatch.setattr(addresses, "is_own", lambda _: False)
-    assert (Guard().refusal(address) is not None) == by_range
+    monkeypatch.setattr(addresses, "own_networks", list)
+    assert (Guard().refusal(address) is not None) == _in_forbidden_range(address)
+
+
+def _in_forbidden_range(address: Address) -> bool:
+    return any(face in network for face in addresses.faces(address) for network, _ in addresses._FORBIDDEN)
+
+
+@pytest.mark.parametrize("network", list(own_networks()), ids=str)
+def test_neighbours_are_forbidden(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is on the same link as this machine is refused; without that guard, by its range at most."""
+    neighbour = network.broadcast_address - 3
+    assert Guard().refusal(neighbour) is not None
+    assert Guard().refusal(network.network_address + 5) is not None
+    monkeypatch.setattr(addresses, "own_networks", list)
+    assert (Guard().refusal(neighbour) is not None) == _in_forbidden_range(neighbour)
 
 
 def test_other_addresses_are_not_the_machines_own() -> None:

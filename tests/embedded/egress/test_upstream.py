@@ -153,6 +153,30 @@ async def test_a_proxy_of_another_kind_is_no_way_out(url: str) -> None:
     assert upstream.unsupported
 
 
+def test_a_switch_is_on_or_off() -> None:
+    """A setting that is neither is an error."""
+    proxy = {"HTTPS_PROXY": "http://127.0.0.1:1"}
+    for text, resolves in (("yes", True), ("0", False), ("", False)):
+        upstream = UpstreamProxy.from_environment({**proxy, "E2B_MAGIC_EGRESS_PROXY_RESOLVES": text})
+        assert upstream is not None
+        assert upstream.resolves is resolves
+    with pytest.raises(ValueError, match="must be 1 or 0"):
+        UpstreamProxy.from_environment({**proxy, "E2B_MAGIC_EGRESS_PROXY_RESOLVES": "maybe"})
+
+
+@pytest.mark.sandbox
+def test_the_next_address_is_tried_there_too(
+    serving: Serving, gateway: Gateway, names: Names, company: CompanyProxy
+) -> None:
+    """Where the proxy does not reach a name's first address it is asked for the next, and its last word is told."""
+    company.answer = b"HTTP/1.1 503 Unavailable\r\n\r\n"
+    names.known["several.test"] = ["127.0.1.99", PUBLIC]
+    told = _speak(serving, gateway, UpstreamProxy(host="127.0.0.1", port=company.port)).connect("several.test", 443)
+    assert [head.split()[1] for head in company.asked] == ["127.0.1.99:443", f"{PUBLIC}:443"]
+    assert told.startswith(b"HTTP/1.1 502 ")
+    assert b"answered 503" in told
+
+
 def test_without_a_proxy_there_is_none() -> None:
     """An environment that names none, or an empty one, means the direct way."""
     assert UpstreamProxy.from_environment({}) is None
