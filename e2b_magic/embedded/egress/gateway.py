@@ -59,9 +59,14 @@ class Route:
     upstream: UpstreamProxy | None
 
     @property
-    def candidates(self) -> Sequence[Address | None]:
-        """What is dialled, one after the other; None stands for the name, which the machine's own proxy resolves."""
+    def judged(self) -> Sequence[Address | None]:
+        """What rules are checked on; None where no address is known."""
         return self.addresses or (None,)
+
+    @property
+    def targets(self) -> Sequence[str | Address]:
+        """What is dialled, one after the other: the addresses, or the name where the machine's own proxy gets that."""
+        return [self.destination.host] if self.upstream is not None and self.upstream.resolves else self.addresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,30 +154,26 @@ class Gateway:
         """
         deadline = time.monotonic() + self.bounds.dial_seconds
         problem: OSError | Refusal = TimeoutError()
-        for number, address in enumerate(route.candidates):
+        for number, target in enumerate(route.targets):
             # What is left is shared by the addresses that are left: one that never answers must not use it all up.
-            share = (deadline - time.monotonic()) / (len(route.candidates) - number)
+            share = (deadline - time.monotonic()) / (len(route.targets) - number)
             try:
                 async with asyncio.timeout(max(share, 0)):
-                    return await _dial(route, address)
+                    return await _dial(route, target)
             except (OSError, Refusal) as error:
                 problem = error
         raise _unreached(route.destination, problem, self.bounds.dial_seconds)
 
 
-async def _dial(route: Route, address: Address | None) -> socket.socket:
-    destination, upstream = route.destination, route.upstream
-    if upstream is not None:
-        named = destination.host if upstream.resolves else address
-        return await upstream.dial(destination.host if named is None else named, destination.port)
-    if address is None:
-        raise Refusal(502, f"{destination.host} cannot be resolved")
-    family = socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
+async def _dial(route: Route, target: str | Address) -> socket.socket:
+    if route.upstream is not None:
+        return await route.upstream.dial(target, route.destination.port)
+    family = socket.AF_INET if isinstance(target, ipaddress.IPv4Address) else socket.AF_INET6
     connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(connection, (str(address), destination.port))
+        await asyncio.get_running_loop().sock_connect(connection, (str(target), route.destination.port))
     except BaseException:
         connection.close()
         raise
@@ -186,5 +187,6 @@ def _unreached(destination: Destination, problem: OSError | Refusal, seconds: fl
         return Refusal(504, f"{destination} did not answer within {seconds:g} seconds")
     if problem.errno in (errno.EMFILE, errno.ENFILE):
         return Refusal(503, "the embedded server has too many files open: try again when it has less to do")
-    reason = os.strerror(problem.errno).lower() if problem.errno else "no way leads there"
+    number = problem.errno or 0  # below 0 are the resolver's own numbers
+    reason = os.strerror(number).lower() if number > 0 else "no way leads there"
     return Refusal(502, f"{destination} cannot be reached: {reason}")

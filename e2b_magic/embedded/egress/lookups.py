@@ -52,7 +52,8 @@ class Lookups:
         """Gives a name's addresses: one at least.
 
         Raises:
-            Refusal: 502 for a name that has none, 504 for a resolver that does not answer in time.
+            Refusal: 502 for a name that has none, 504 for a resolver that does not answer in time, 503 for a machine
+                that cannot even ask.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -90,6 +91,10 @@ class Lookups:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(finish, found, failed)
 
-        # A daemon thread: the server's end does not wait for a resolver.
-        threading.Thread(target=work, name="lookup", daemon=True).start()
+        try:
+            # A daemon thread: the server's end does not wait for a resolver.
+            threading.Thread(target=work, name="lookup", daemon=True).start()
+        except RuntimeError as error:
+            self._turns.release()
+            raise Refusal(503, f"{name} cannot be looked up now: the machine has no thread left") from error
         return answer

@@ -76,6 +76,7 @@ class Egress:
             task.cancel()
 
     async def _accept(self) -> None:
+        complained = False
         while True:
             await self._free.acquire()
             try:
@@ -84,7 +85,11 @@ class Egress:
                 self._free.release()
                 if error.code == "gone":
                     return
-                _log.warning("sandbox %s: the proxy takes no connection: %s", self._contained.sandbox_id, error.code)
+                if not complained:  # once: a sandbox must not fill the log
+                    _log.warning(
+                        "sandbox %s: the proxy takes no connection: %s", self._contained.sandbox_id, error.code
+                    )
+                complained = True
                 await asyncio.sleep(_PAUSE)
                 continue
             passage = _Passage(self, connection)
@@ -93,7 +98,8 @@ class Egress:
             task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        del self._passages[task]
+        # Here and not in the task, which may be cancelled before it has begun.
+        self._passages.pop(task).close()
         self._free.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("sandbox %s: the proxy failed", self._contained.sandbox_id, exc_info=error)
@@ -113,10 +119,10 @@ class _Passage:
         """Whether rules allow what it leads to; what is not judged yet will be, by the rules then in force."""
         if self._route is None:
             return True
-        return all(policy.refusal(self._route.destination, address) is None for address in self._route.candidates)
+        return all(policy.refusal(self._route.destination, address) is None for address in self._route.judged)
 
     async def run(self) -> None:
-        """Serves the connection, and closes it."""
+        """Serves the connection, to its end if all goes well."""
         try:
             self._inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             request = await self._read()
@@ -125,12 +131,13 @@ class _Passage:
         except Refusal as refusal:
             await self._refuse(refusal)
         except (OSError, h11.ProtocolError):
-            abort(self._inside)  # a side left in the middle, or nothing moved for too long
-        finally:
-            # Of what went well both are closed already; of what was cut, neither is whole.
-            abort(self._inside)
-            if self._outside is not None:
-                abort(self._outside)
+            return  # a side left in the middle, or nothing moved for too long
+
+    def close(self) -> None:
+        """Breaks off what is still open; of what went well, nothing is."""
+        abort(self._inside)
+        if self._outside is not None:
+            abort(self._outside)
 
     async def _read(self) -> Request | None:
         bounds = self._egress.gateway.bounds
@@ -155,8 +162,8 @@ class _Passage:
 
     async def _tunnel(self, request: Request, outside: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._inside, _ESTABLISHED)
-        if request.rest:
+        async with asyncio.timeout(self._pulse.left):
+            await loop.sock_sendall(self._inside, _ESTABLISHED)
             await loop.sock_sendall(outside, request.rest)
         await relay(self._inside, outside, self._pulse)
 
@@ -173,5 +180,6 @@ class _Passage:
 
     async def _refuse(self, refusal: Refusal) -> None:
         with suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(self._inside, refusal.response())
+            async with asyncio.timeout(self._egress.gateway.bounds.head_seconds):
+                await asyncio.get_running_loop().sock_sendall(self._inside, refusal.response())
             await say_goodbye(self._inside)

@@ -186,7 +186,7 @@ def test_the_address_that_was_judged_is_dialled(
 
         dial = gateway._dial
 
-        async def dial_by_name(route: Route, _: Address | None) -> socket.socket:
+        async def dial_by_name(route: Route, _: str | Address) -> socket.socket:
             return await dial(route, rebinding("")[0])
 
         monkeypatch.setattr(gateway, "_dial", dial_by_name)

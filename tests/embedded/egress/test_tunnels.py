@@ -271,6 +271,23 @@ def test_a_request_that_cannot_be_served_is_told_why(said: bytes, status: int, s
     assert len(line) < 300
 
 
+def test_a_connection_that_is_cut_before_it_is_served_is_closed(sandbox: Sandbox, served: InProcess) -> None:
+    """Connections that come in the very moment of a sandbox's end are closed with it."""
+    before = psutil.Process().num_fds()
+    script = f"""
+while True:
+    try:
+        socket.create_connection(("127.0.0.1", {proxy.PORT})).close()
+    except OSError:
+        pass
+"""
+    sandbox.files.write("/tmp/script.py", TUNNEL + script)
+    sandbox.commands.run("for i in 1 2 3; do python3 /tmp/script.py & done; wait", background=True, timeout=60)
+    time.sleep(1)
+    sandbox.kill()
+    until(lambda: psutil.Process().num_fds() <= before + 2)
+
+
 def test_slow_heads_are_not_waited_for(serving: Serving, gateway: Gateway) -> None:
     """A head that does not end is answered, and silence is hung up on."""
     sandbox = Sandbox.create(**serving(replace(gateway, bounds=Bounds(head_seconds=0.5))).options)
