@@ -69,14 +69,27 @@ def _stop(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from e2b_magic.embedded.sandbox.preflight import preflight
+    if sys.platform != "linux":
+        from e2b_magic.embedded.sandbox.causes import require_linux
+        from e2b_magic.embedded.sandbox.host import Host
 
-    report = asyncio.run(preflight(_directory() / "sandboxes"))
-    print(f"Sandboxes can be contained here, by bubblewrap {report.version} ({report.bubblewrap}).")
-    print(f"  /usr inside:        {'writable, in a layer of its own' if report.overlay else 'read-only'}")
-    print(f"  system calls:       {'filtered' if report.seccomp else 'not filtered: no filter for this processor'}")
-    print(f"  sandboxes run as:   {'user ids of their own' if report.staged else 'your user id, in namespaces'}")
-    return 0
+        require_linux(Host())
+    from e2b_magic.embedded.sandbox.doctor import contained, examine
+
+    findings = asyncio.run(examine(_directory() / "sandboxes"))
+    if arguments.json:
+        import json
+        from dataclasses import asdict
+
+        told = {"contained": contained(findings), "findings": [asdict(finding) for finding in findings]}
+        print(json.dumps(told, indent=2))
+    else:
+        for finding in findings:
+            print(f"{finding.level:<5}{finding.subject:<16}{finding.found}")
+            for name, text in (("so", finding.consequence), ("mend", finding.remedy)):
+                if text:
+                    print(f"{'':21}{name}: {text}")
+    return 0 if contained(findings) else 1
 
 
 def _seconds(text: str) -> float:
@@ -108,9 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     commands.add_parser("status", help="say whether it runs").set_defaults(run=_status)
     commands.add_parser("stop", help="end it, and all its sandboxes").set_defaults(run=_stop)
-    commands.add_parser("doctor", help="say whether and how this machine can contain a sandbox").set_defaults(
-        run=_doctor
-    )
+    doctor = commands.add_parser("doctor", help="say whether and how this machine can contain a sandbox")
+    doctor.add_argument("--json", action="store_true", help="say it for a program")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 

