@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,8 +42,9 @@ def describe(tmp_path: Path) -> Describe:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).touch()
         program = tmp_path / "bwrap"
+        told = f"bubblewrap {version}"
         program.write_text(
-            f"#!/bin/sh\n[ \"$1\" = --version ] && exec echo bubblewrap {version}\necho '{complaint}' >&2; exit 1\n"
+            f"#!/bin/sh\n[ $1 = --version ] && exec echo {told}\necho {shlex.quote(complaint)} >&2; exit 1\n"
         )
         program.chmod(0o755)
         return Host(root=root, uid=1000, search_path=str(tmp_path), bundled=None)
@@ -171,7 +173,7 @@ async def test_another_system_is_named(
 
 @pytest.mark.sandbox
 @pytest.mark.usefixtures("launcher")
-async def test_few_namespaces_and_descriptors_are_told(tmp_path: Path) -> None:
+def test_few_namespaces_and_descriptors_are_told(tmp_path: Path) -> None:
     """Low limits of the machine are lines of their own, with how many sandboxes they allow."""
     (tmp_path / "proc" / "sys" / "user").mkdir(parents=True)
     (tmp_path / "proc" / "sys" / "user" / "max_user_namespaces").write_text("20\n")

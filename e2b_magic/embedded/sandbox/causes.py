@@ -8,7 +8,6 @@ from e2b_magic.embedded.sandbox.host import Host
 from e2b_magic.exceptions import ContainmentError
 
 OTHERWISE = "Or set E2B_API_KEY to use E2B's cloud."
-_SYSTEMS = {"darwin": "macOS", "win32": "Windows"}
 # What bubblewrap, and the C library in it, say when the kernel forbids something.
 _DENIED = re.compile("ermission denied|not permitted|No permissions")
 
@@ -21,7 +20,7 @@ def require_linux(host: Host) -> None:
     """
     if host.system != "linux":
         raise ContainmentError(
-            f"Sandboxes on this machine need Linux; this is {_SYSTEMS.get(host.system, host.system)}.",
+            f"Sandboxes on this machine need Linux; this is {host.system_name}.",
             "Set E2B_API_KEY to use E2B's cloud, or run Jupyter in a Linux virtual machine (on Windows, WSL 2).",
         )
     if host.release.endswith("-Microsoft"):

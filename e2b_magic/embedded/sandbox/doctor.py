@@ -60,14 +60,12 @@ async def examine(directory: Path, host: Host | None = None) -> list[Finding]:
         host: The machine; this one if left out.
     """
     host = host or Host()
-    found = [Finding(Level.GOOD, "system", f"{host.system}, kernel {host.release}, {host.processor}")]
+    found = [Finding(Level.GOOD, "system", f"{host.system_name} {host.release} on {host.processor}")]
     try:
         report = await preflight(directory, host)
     except ContainmentError as error:
-        refused = Finding(
-            Level.BAD, "sandboxes", error.cause, "none is started here: there is no way without", error.remedy
-        )
-        return [*found, refused]
+        consequence = "none is started here: there is no fallback that does not contain"
+        return [*found, Finding(Level.BAD, "sandboxes", error.cause, consequence, error.remedy)]
     return [*found, *_findings(report, host), *_room(directory, host)]
 
 
@@ -119,7 +117,7 @@ def _usr(report: Report) -> Finding:
         "/usr",
         "read-only: this kernel lays no layer over it here",
         "`pip install` and `npm install -g` without a folder of their own fail; virtual environments work",
-        "use bubblewrap 0.10 or newer, and a data directory (E2B_MAGIC_DIRECTORY) that is no overlay itself, such as a volume",
+        "use bubblewrap 0.10 or newer, and an E2B_MAGIC_DIRECTORY that is no overlay itself, such as a volume",
     )
 
 
@@ -160,7 +158,7 @@ def _no_groups(host: Host) -> tuple[str, str]:
         )
     return (
         "the control groups here cannot be written, or lack the controller",
-        "let the container have its own, writable: `--privileged`, or `--cgroupns=private` with /sys/fs/cgroup mounted rw",
+        "let the container have its own: `--cgroupns=private` and /sys/fs/cgroup mounted rw, or `--privileged`",
     )
 
 

@@ -44,6 +44,11 @@ class Host:
     bundled: Path | None = field(default_factory=_bundled_bubblewrap)
 
     @property
+    def system_name(self) -> str:
+        """The system's name, as people write it."""
+        return {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}.get(self.system, self.system)
+
+    @property
     def proc(self) -> Path:
         """Where the kernel tells of itself."""
         return self.root / "proc"
