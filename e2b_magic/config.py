@@ -135,6 +135,7 @@ class Configuration:
         worker: The Jupyter server that does the work, or None to do it in this process.
         sandbox_limit: How many sandboxes the user may have at once, or None for no limit.
         shared: Whether the key serves several users: then only a sandbox that carries a user's name is that user's.
+        preview_route: Where a Jupyter server shows what sandboxes serve, when a browser cannot reach their own origins.
     """
 
     directory: Path
@@ -149,6 +150,7 @@ class Configuration:
     worker: Worker | None = None
     sandbox_limit: int | None = None
     shared: bool = False
+    preview_route: str | None = None
 
     @property
     def backend(self) -> str:

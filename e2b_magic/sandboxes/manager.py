@@ -135,8 +135,11 @@ class SandboxManager:
     def port_url(self, lease: Lease, port: int) -> str:
         """Gives where a port of a sandbox is reached from a browser.
 
-        A worker behind a Jupyter server gives its own route instead, by a `port_url` of its own.
+        That is an origin of its own, or, where the browser is not on this machine, the Jupyter server's route to it.
         """
+        route = self.configuration.preview_route
+        if route and lease.connection.sandbox_url is not None:
+            return f"{route}/{lease.project}/{port}/"
         return lease.connection.port_url(lease.sandbox, port)
 
     def forget(self, lease: Lease) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import ssl
 from dataclasses import replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlunsplit
 
+import httpx
 from jupyter_server.auth import User
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Float, Int, Unicode
+from traitlets import Enum, Float, Int, Unicode
 
 from e2b_magic.config import Configuration, Worker, WorkerToken, from_environment
 from e2b_magic.exceptions import ConfigurationError
-from e2b_magic.server_extension import worker_routes
+from e2b_magic.server_extension import preview, worker_routes
 from e2b_magic.server_extension.environment import take_settings
 from e2b_magic.server_extension.identity import OWNER, identity_of
 from e2b_magic.server_extension.kernels import equip_kernels
@@ -44,6 +48,13 @@ class E2BMagicApp(ExtensionApp):
         200, min=1, help="How many of a preview's requests and WebSockets one user may have open at once."
     ).tag(config=True)
 
+    preview_route = Enum(
+        ["auto", "always", "never"],
+        "auto",
+        help="Whether a preview is shown through this server's own route, and not at the sandbox's own origin on this "
+        "machine: for browsers elsewhere. `auto`: when the server can be reached from elsewhere.",
+    ).tag(config=True)
+
     def initialize_settings(self) -> None:
         """Takes the key, and puts everything together; Jupyter calls this once, before any kernel starts."""
         assert self.serverapp is not None  # noqa: S101  Jupyter has set it
@@ -63,7 +74,19 @@ class E2BMagicApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Gives Jupyter our routes."""
-        self.handlers.extend(worker_routes.ROUTES)
+        self.handlers.extend([*worker_routes.ROUTES, *preview.ROUTES])
+
+    @functools.cached_property
+    def preview_client(self) -> httpx.AsyncClient:
+        """Asks the servers in sandboxes; keeps no cookie, since one user's would go to another's server."""
+        return httpx.AsyncClient(
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            timeout=httpx.Timeout(None, connect=10),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            verify=ssl.create_default_context(),
+            # Not through a proxy from the environment: the embedded server is on this machine.
+            mounts={"all://127.0.0.1": httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))},
+        )
 
     async def _start_jupyter_server_extension(self, serverapp: object) -> None:
         # Again, since handlers of the log may have come with other extensions.
@@ -72,18 +95,30 @@ class E2BMagicApp(ExtensionApp):
     async def stop_extension(self) -> None:
         """Ends what is at work; sandboxes live on until their time is over."""
         await self.workers.close()
+        if "preview_client" in vars(self):
+            await self.preview_client.aclose()
 
     def _configure(self) -> Configuration:
         settings = take_settings(os.environ)
         if key := settings.get("E2B_API_KEY"):
             self.redactor.hide(key)
+        ours = {"sandbox_limit": self.max_sandboxes, "preview_route": self._preview_route()}
         try:
-            return replace(from_environment(settings), sandbox_limit=self.max_sandboxes, shared=True)
+            return replace(from_environment(settings), **ours)
         except ConfigurationError as error:
             # The server must start whatever is set for us; without the settings there is the embedded server.
             self.log.error("e2b-magic: %s. Until then sandboxes are on this machine", error)  # noqa: TRY400  no traceback
             kept = {name: value for name, value in settings.items() if not name.startswith("E2B_")}
-            return replace(from_environment(kept), sandbox_limit=self.max_sandboxes, shared=True)
+            return replace(from_environment(kept), **ours)
+
+    def _preview_route(self) -> str | None:
+        assert self.serverapp is not None  # noqa: S101  Jupyter has set it
+        server = self.serverapp
+        # JupyterHub's servers listen on loopback too, behind its proxy.
+        elsewhere = server.allow_remote_access or bool(server.sock) or "JUPYTERHUB_SERVICE_PREFIX" in os.environ
+        if self.preview_route == "never" or (self.preview_route == "auto" and not elsewhere):
+            return None
+        return f"{server.base_url.rstrip('/')}/e2b-magic/preview"
 
     def _watch_logs(self) -> None:
         names = ("", "tornado.access", "tornado.application", "tornado.general", "e2b_magic")
@@ -94,8 +129,8 @@ class E2BMagicApp(ExtensionApp):
 
     def _worker_of(self, identity: str) -> UserWorker:
         # The owner is whoever runs the server: the same sandboxes as without a server.
-        user = self.configuration.user if identity == OWNER else identity
-        return UserWorker(replace(self.configuration, user=user), self.limits, self.redactor, self.log)
+        own = self.configuration if identity == OWNER else replace(self.configuration, user=identity, shared=True)
+        return UserWorker(own, self.limits, self.redactor, self.log)
 
     def _kernel_variables(self, user: User | None) -> dict[str, str]:
         """Gives what a kernel finds the worker with; nothing where it is not known whose kernel it is."""

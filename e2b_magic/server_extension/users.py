@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from e2b_magic.config import ApiKey, Configuration
 from e2b_magic.exceptions import (
@@ -24,6 +25,9 @@ from e2b_magic.worker.caller import InProcessCaller
 from e2b_magic.worker.protocol import Emit, Envelope, failure
 from e2b_magic.worker.requests import REQUESTS
 from e2b_magic.worker.requests.base import PROJECT_NAME
+
+if TYPE_CHECKING:
+    from e2b_magic.sandboxes.ports import PortAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class UserWorker:
         self._redactor = redactor
         self._log = log
         self._running: dict[str, asyncio.Task[Envelope]] = {}
+        self._previews = 0
 
     async def handle(self, request: str, payload: dict[str, Any], emit: Emit) -> Envelope:
         """Gives the envelope that answers a request.
@@ -147,6 +152,36 @@ class UserWorker:
                     return await caller.call(payload, emit)
                 finally:
                     await caller.close()
+
+    async def port_address(self, project: str, port: int) -> PortAddress:
+        """Gives where a port of a project's sandbox is reached.
+
+        Raises:
+            SandboxGoneError: The project has no sandbox.
+        """
+        handler = await self.caller.handler()
+        # Imported here: it imports the SDK, which by now is there.
+        from e2b_magic.sandboxes.ports import port_address
+
+        return await port_address(handler.manager, project, port)
+
+    @contextmanager
+    def previewing(self) -> Iterator[None]:
+        """Counts a preview's request, or WebSocket, for as long as it is open.
+
+        Raises:
+            RateLimitError: The user has as many open as allowed.
+        """
+        if self._previews >= self.limits.previews:
+            raise RateLimitError(
+                f"You have {self._previews} connections to previews open, which is all that this server allows one "
+                "user (E2BMagicApp.max_previews): close a page"
+            )
+        self._previews += 1
+        try:
+            yield
+        finally:
+            self._previews -= 1
 
     def cancel(self, request: str) -> bool:
         """Ends a request, and in the sandbox what it runs; says whether it was at work."""

@@ -69,12 +69,15 @@ class InProcessCaller:
 
 
 def caller_for(configuration: Configuration) -> Caller:
-    """Gives the way to the configuration's worker: over HTTP where one is named, else in this process."""
-    if configuration.worker is None:
+    """Gives the way to the configuration's worker: over HTTP where one is named, else in this process.
+
+    Who has a key of one's own needs no worker's: the work is done here, and the key travels nowhere.
+    """
+    if configuration.worker is None or configuration.api_key is not None:
         return InProcessCaller(configuration)
     from e2b_magic.worker.http_caller import HttpCaller  # here, since its HTTP client takes a while to import
 
-    return HttpCaller(configuration, configuration.worker)
+    return HttpCaller(configuration.worker)
 
 
 Answer = Callable[[dict[str, Any], Emit], Awaitable[dict[str, Any]]]

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from e2b_magic.config import Configuration, Worker
+from e2b_magic.config import Worker
 from e2b_magic.exceptions import E2BMagicError, OutcomeUnknownError, WorkerError
 from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Attached, Emit, Envelope, event_from_json, json_default
 from e2b_magic.worker.requests import REQUESTS
@@ -65,12 +65,10 @@ class HttpCaller:
     """Calls the handler of a Jupyter server.
 
     Args:
-        configuration: An API key of one's own, if there is one: it goes along with each request.
         worker: The Jupyter server.
     """
 
-    def __init__(self, configuration: Configuration, worker: Worker) -> None:
-        self._configuration = configuration
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._routes = f"{worker.url.rstrip('/')}/e2b-magic/worker/stream"
         self._client: httpx.AsyncClient | None = None
@@ -140,7 +138,10 @@ class HttpCaller:
         repeatable = REQUESTS[payload["type"]].repeatable
         try:
             async with self._http().stream(
-                "POST", self._routes, content=self._body(payload), headers={REQUEST_ID: identity}
+                "POST",
+                self._routes,
+                content=json.dumps(payload, default=json_default).encode(),
+                headers={REQUEST_ID: identity},
             ) as response:
                 if response.status_code != 200:
                     return await self._refusal(response, repeatable)
@@ -155,11 +156,6 @@ class HttpCaller:
             )
             raise (_TryAgainError(unknown) if repeatable else unknown) from None
 
-    def _body(self, payload: dict[str, Any]) -> bytes:
-        key = self._configuration.api_key
-        body = payload if key is None else {**payload, "api_key": key.reveal()}
-        return json.dumps(body, default=json_default).encode()
-
     async def _refusal(self, response: httpx.Response, repeatable: bool) -> Envelope:
         """Gives the envelope of an answer that began with an error's status.
 
@@ -168,14 +164,13 @@ class HttpCaller:
         """
         await response.aread()
         envelope = _envelope(response)
-        refused = envelope is None
         if response.status_code in _BUSY and repeatable:
             error = WorkerError("The Jupyter server is busy: try again in a moment")
             after = response.headers.get("Retry-After", "")
             raise _TryAgainError(error, float(after) if after.isdigit() else None)
         if envelope is not None:
             return envelope
-        if refused and response.status_code >= 500 and not repeatable:
+        if response.status_code >= 500 and not repeatable:
             raise OutcomeUnknownError(
                 f"The Jupyter server, or what stands before it, answered {response.status_code}: the work may or may "
                 "not have been done"
@@ -206,7 +201,7 @@ class HttpCaller:
                 event = event_from_json(data)
                 if isinstance(event, Attached):
                     # The name by which this client knows the worker's backend, so that it knows it again.
-                    event = replace(event, backend=self._configuration.backend)
+                    event = replace(event, backend=self._worker.backend)
                 await emit(event)
         raise httpx.RemoteProtocolError("the stream ended early")
 

@@ -140,6 +140,7 @@ class FindFiles(OnPath):
     """
 
     type: ClassVar[str] = "find_files"
+    repeatable: ClassVar[bool] = True
     name: str = "*"
     kind: Literal["", "file", "dir"] = ""
     depth: int | None = None

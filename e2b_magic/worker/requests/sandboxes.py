@@ -83,6 +83,7 @@ class ListSnapshots(Request):
     """Ask which snapshots there are."""
 
     type: ClassVar[str] = "list_snapshots"
+    repeatable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +152,7 @@ class ListSandboxes(Request):
     """Ask for the sandboxes of all of this user's projects; the answer's `sandboxes` are `SandboxState`s."""
 
     type: ClassVar[str] = "list_sandboxes"
+    repeatable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,3 +160,4 @@ class GetSandboxMetrics(Request):
     """Ask what the project's sandbox uses; the answer's `metrics` are `SandboxMetrics`, oldest first."""
 
     type: ClassVar[str] = "sandbox_metrics"
+    repeatable: ClassVar[bool] = True
