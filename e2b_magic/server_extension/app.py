@@ -102,14 +102,14 @@ class E2BMagicApp(ExtensionApp):
         settings = take_settings(os.environ)
         if key := settings.get("E2B_API_KEY"):
             self.redactor.hide(key)
-        ours = {"sandbox_limit": self.max_sandboxes, "preview_route": self._preview_route()}
         try:
-            return replace(from_environment(settings), **ours)
+            configuration = from_environment(settings)
         except ConfigurationError as error:
             # The server must start whatever is set for us; without the settings there is the embedded server.
             self.log.error("e2b-magic: %s. Until then sandboxes are on this machine", error)  # noqa: TRY400  no traceback
             kept = {name: value for name, value in settings.items() if not name.startswith("E2B_")}
-            return replace(from_environment(kept), **ours)
+            configuration = from_environment(kept)
+        return replace(configuration, sandbox_limit=self.max_sandboxes, preview_route=self._preview_route())
 
     def _preview_route(self) -> str | None:
         assert self.serverapp is not None  # noqa: S101  Jupyter has set it

@@ -59,6 +59,7 @@ INNOCENT = """async () => {
 }"""
 SHOW = """(address) => {
   const frame = document.createElement("iframe");
+  frame.sandbox = "allow-scripts allow-forms allow-modals allow-popups allow-downloads";
   frame.src = address;
   document.body.append(frame);
 }"""

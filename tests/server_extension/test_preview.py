@@ -268,3 +268,21 @@ def test_tickets_stay_out_of_the_log(server: Any, http: httpx.Client) -> None:
     while "preview-[secret]" not in server.log:
         assert time.monotonic() < deadline
     assert ticket.removeprefix("preview-").rstrip("/") not in server.log
+
+
+@pytest.mark.parametrize(
+    ("config", "leads"),
+    [
+        ("", "http://8000-"),
+        ("c.ServerApp.allow_remote_access = True", "/base/e2b-magic/preview/default/8000/"),
+        ("c.ServerApp.allow_remote_access = True\nc.E2BMagicApp.preview_route = 'never'", "http://8000-"),
+        ("c.E2BMagicApp.preview_route = 'always'", "/base/e2b-magic/preview/default/8000/"),
+    ],
+)
+def test_the_worker_says_where_a_browser_looks(start_jupyter: Callable[..., Any], config: str, leads: str) -> None:
+    """On this machine at the sandbox's own origin, from elsewhere through the server's route."""
+    server = start_jupyter(f"{config}\n")
+    asked: list[dict[str, Any]] = [run("true"), {"type": "preview_port", "project_id": "default", "port": 8000}]
+    with httpx.Client(headers={"Authorization": f"token {server.token}"}, timeout=60, trust_env=False) as client:
+        _, answer = [client.post(f"{server.url}e2b-magic/worker", json=payload).json() for payload in asked]
+    assert answer["data"]["url"].startswith(leads)
