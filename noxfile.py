@@ -17,7 +17,7 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "typing", "tests", "notebooks", "benchmarks"]
+nox.options.sessions = ["lint", "typing", "tests", "browser", "notebooks", "benchmarks"]
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
@@ -71,7 +71,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Strict types."""
-    session.install("mypy>=1.14", "nox", "types-psutil", ".[test]")
+    session.install("mypy>=1.14", "nox", "types-psutil", ".[test,browser]")
     session.run("mypy")
 
 
@@ -79,7 +79,14 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, against the wheel."""
     _install_wheel(session, "test")
-    session.run("pytest", "tests", *session.posargs)
+    session.run("pytest", "tests", "--ignore=tests/browser", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The panels in a real JupyterLab and Notebook 7 in the system's Chromium, against the wheel."""
+    _install_wheel(session, "test,browser")
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session

@@ -43,10 +43,11 @@ settings.load_profile("busy")
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Turns a skipped sandbox test into a failure where sandboxes are required, as they are in the gate."""
+    """Turns a skipped test of sandboxes or browsers into a failure where they are required, as in the gate."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.skipped and "sandbox" in item.keywords and os.environ.get("E2B_MAGIC_REQUIRE_SANDBOX"):
+    needed = {"sandbox", "browser"} & set(item.keywords)
+    if report.skipped and needed and os.environ.get("E2B_MAGIC_REQUIRE_SANDBOX"):
         report.outcome = "failed"
         report.longrepr = f"E2B_MAGIC_REQUIRE_SANDBOX is set and this was skipped: {report.longrepr}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from ipywidgets import HTML, FileUpload, Text
@@ -19,7 +20,7 @@ from e2b_magic.panels.fields import on_enter
 from e2b_magic.panels.rows import Row, Rows
 from e2b_magic.panels.tree import Branch, Tree, above, inside
 from e2b_magic.panels.view import Refresh, View
-from e2b_magic.quantities import size
+from e2b_magic.quantities import counted, size
 from e2b_magic.records import FileEntry, Status
 from e2b_magic.terminal import one_line
 
@@ -29,6 +30,7 @@ UPLOAD_LIMIT: Final = 8 * 1024 * 1024
 """The largest file that the browser may send, in bytes: above 10 MB Jupyter's websocket drops it without a word."""
 DOWNLOAD_LIMIT: Final = 4 * 1024 * 1024
 """The largest file that the page is handed for saving, in bytes: it is part of the page until then."""
+_TELL_EVERY: Final = 0.1  # seconds between two signs of progress
 HOME: Final = "/home/user"
 
 
@@ -61,8 +63,13 @@ class FilesPanel(View):
         self.choice = HTML()
         self.link = HTML()
         self.download_button = button("Download", "Hand the file to the browser", self._download, icon="download")
+        self.rename_button = button("Rename", "Give it another name or place", self._ask_to_rename, icon="i-cursor")
         self.delete_button = button("Delete", "Remove it from the sandbox", self._ask_to_delete, icon="trash")
-        self.chosen_line = line(self.choice, self.download_button, self.delete_button, self.link)
+        save = "Write it, however large, to this kernel's machine"
+        self.save_button = button("Save to…", save, self._ask_to_save, icon="hdd-o")
+        buttons = (self.download_button, self.save_button, self.rename_button, self.delete_button)
+        self.chosen_line = line(self.choice, *buttons, self.link)
+        bring = "Bring a file or directory, however large, of this kernel's machine"
         self.show(
             line(
                 self.directory,
@@ -71,7 +78,9 @@ class FilesPanel(View):
             ),
             line(
                 button("New file", "Make an empty file", self._ask_for_file, icon="file-o"),
+                button("New folder", "Make a directory", self._ask_for_directory, icon="folder-o"),
                 self.upload,
+                button("From path…", bring, self._ask_to_bring, icon="hdd-o"),
             ),
             self.ask,
             self.rows,
@@ -115,7 +124,7 @@ class FilesPanel(View):
         """Whether there is a sandbox that listing its files would neither make nor wake."""
         project = self.client.get_project_info()
         known = project.sandbox_id and project.backend == self.client.configuration.backend
-        return bool(known) and project.sandbox_expires_at > time.time()
+        return bool(known) and not project.paused and project.sandbox_expires_at > time.time()
 
     async def _load(self) -> None:
         wanted, self._wanted = self._wanted, False
@@ -212,6 +221,63 @@ class FilesPanel(View):
         await self.client.awrite_file(path, "")
         await self.editor.show_file(path)
 
+    def _ask_for_directory(self) -> None:
+        question = f"New directory in {self._target}"
+        self.ask.for_text(question, "", "Make", lambda name: self.start(lambda: self._make_directory(name)))
+
+    async def _make_directory(self, name: str) -> None:
+        entry = await self.client.amake_directory(inside(self._target, name))
+        self.message.say(f"Made {entry.path}")
+
+    def _ask_to_rename(self) -> None:
+        if (entry := self._chosen) is not None:
+            question = f"New name or path of {entry.path}"
+            self.ask.for_text(question, entry.name, "Rename", lambda to: self.start(lambda: self._rename(entry, to)))
+
+    async def _rename(self, entry: FileEntry, to: str) -> None:
+        moved = await self.client.arename_file(entry.path, inside(above(entry.path), to))
+        self._tree.fold(entry.path)
+        self._forget_below(entry.path)
+        self._choose(moved)
+        self.message.say(f"Renamed {entry.path} to {moved.path}")
+
+    def _forget_below(self, path: str) -> None:
+        """Closes the file that is open, should it stand at a path or below it, where it is no more."""
+        if self.editor.path and (self.editor.path == path or self.editor.path.startswith(f"{path}/")):
+            self.editor.leave()
+
+    def _ask_to_bring(self) -> None:
+        question = f"File or directory of this kernel's machine, to go into {self._target}"
+        self.ask.for_text(question, "", "Bring", lambda local: self.start(lambda: self._bring(local, self._target)))
+
+    async def _bring(self, local: str, directory: str) -> None:
+        done = await self.aside(
+            lambda: self.client.upload(local, f"{directory}/", on_progress=self._progress(f"Bringing {local}"))
+        )
+        self.message.say(f"Brought {counted(done.files, 'file')} ({size(done.size)}) to {done.path}")
+
+    def _ask_to_save(self) -> None:
+        if (entry := self._chosen) is not None:
+            question = f"Where {entry.name} goes on this kernel's machine"
+            self.ask.for_text(question, entry.name, "Save", lambda local: self.start(lambda: self._save(entry, local)))
+
+    async def _save(self, entry: FileEntry, local: str) -> None:
+        done = await self.aside(
+            lambda: self.client.download(entry.path, local, on_progress=self._progress(f"Saving {entry.path}"))
+        )
+        self.message.say(f"Saved {counted(done.files, 'file')} ({size(done.size)}) to {done.path}")
+
+    def _progress(self, text: str) -> Callable[[int, int], None]:
+        told = 0.0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= _TELL_EVERY and total:
+                told = time.monotonic()
+                self.message.tell_progress(text, done / total)
+
+        return tell
+
     async def _existing(self, directory: str) -> list[FileEntry]:
         try:
             return await self.client.alist_files(directory)
@@ -226,8 +292,7 @@ class FilesPanel(View):
     async def _delete(self, entry: FileEntry) -> None:
         await self.client.aremove_file(entry.path, recursive=entry.type == "dir")
         self._tree.fold(entry.path)
-        if self.editor.path and (self.editor.path == entry.path or self.editor.path.startswith(f"{entry.path}/")):
-            self.editor.leave()
+        self._forget_below(entry.path)
         self._choose(None)
         self.message.say(f"Deleted {entry.path}")
 

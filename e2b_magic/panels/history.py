@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from ipywidgets import HTML, Dropdown, Text, Textarea, VBox
@@ -85,13 +85,15 @@ class HistoryPanel(View):
     async def _load(self) -> None:
         before = self._before
         project = None if self.scope.value else self.client.project
-        found = await asyncio.to_thread(
-            self.client.get_execution_history,
-            project,
-            status=self.status.value,
-            text=self.filter.value.strip() or None,
-            limit=PAGE + 1,
-            before=before[-1],
+        found = await self.aside(
+            partial(
+                self.client.get_execution_history,
+                project,
+                status=self.status.value,
+                text=self.filter.value.strip() or None,
+                limit=PAGE + 1,
+                before=before[-1],
+            )
         )
         self._page = found[:PAGE]
         first = (len(before) - 1) * PAGE + 1

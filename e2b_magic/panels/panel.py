@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import time
 from collections.abc import Callable
@@ -91,7 +90,7 @@ class Panel(View):
             self._refresh.ask()
 
     async def _tell_where(self) -> None:
-        project = await asyncio.to_thread(self.client.get_project_info)
+        project = await self.aside(self.client.get_project_info)
         backend = self.client.configuration.backend
         where = "on this machine" if backend == EMBEDDED else backend
         left = project.sandbox_expires_at - time.time()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import time
+from functools import partial
 from typing import Any, Final
 
 from ipywidgets import HTML, Accordion, Checkbox, Combobox, Text, VBox
@@ -144,7 +144,7 @@ class RunPanel(View):
         self.output.show_pieces(self.executor.output, dropped=self.executor.dropped)
 
     async def _offer_past(self) -> None:
-        records = await asyncio.to_thread(self.client.get_execution_history, self.client.project, limit=4 * RECALLED)
+        records = await self.aside(partial(self.client.get_execution_history, self.client.project, limit=4 * RECALLED))
         commands = dict.fromkeys(one_line(record.command) for record in records if "\n" not in record.command)
         self.command.options = [command for command in commands if len(command) <= _LONGEST][:RECALLED]
 

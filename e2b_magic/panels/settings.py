@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 from collections.abc import Callable
 from typing import Any
@@ -98,8 +97,8 @@ class SettingsPanel(View):
             self._refresh.ask()
 
     async def _load(self) -> None:
-        projects = await asyncio.to_thread(self.client.get_projects)
-        cache = await asyncio.to_thread(self.client.get_cache_info)
+        projects = await self.aside(self.client.get_projects)
+        cache = await self.aside(self.client.get_cache_info)
         self.project.options = [project.name for project in projects]
         self.project.value = self.client.project
         backend = self.client.configuration.backend

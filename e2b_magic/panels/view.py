@@ -15,7 +15,9 @@ import threading
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from ipywidgets import HTML, VBox
 
@@ -27,6 +29,7 @@ from e2b_magic.terminal import one_line
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -40,6 +43,11 @@ class Message(HTML):  # type: ignore[misc]  # ipywidgets has no types
     def say(self, text: str) -> None:
         """Says what was done."""
         self.value = f'<div class="e2b-note" role="status">{html.escape(one_line(text))}</div>'
+
+    def tell_progress(self, text: str, share: float) -> None:
+        """Says how far something is, as a part of 1."""
+        bar = f'<progress max="1" value="{share:.3f}"></progress>'
+        self.value = f'<div class="e2b-note" role="status">{html.escape(one_line(text))} {bar} {share:.0%}</div>'
 
     def fail(self, error: Exception) -> None:
         """Says what went wrong."""
@@ -123,6 +131,31 @@ class View(VBox):  # type: ignore[misc]  # ipywidgets has no types
         except Exception as error:  # noqa: BLE001  nobody else would hear of it
             _log.error("a panel's work failed: %s", type(error).__name__)
             self.message.fail(error)
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Does what takes its time in a thread, and gives the result, while the client's loop goes on.
+
+        A daemon thread, since the interpreter would wait at its end for one of asyncio's own.
+        """
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+
+        def settle(give: Callable[[], None]) -> None:
+            if not result.done():
+                give()
+
+        def run() -> None:
+            try:
+                value = work()
+            except Exception as error:  # noqa: BLE001  it is raised where the result is awaited
+                give = partial(result.set_exception, error)
+            else:
+                give = partial(result.set_result, value)
+            with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody awaits it any more
+                loop.call_soon_threadsafe(settle, give)
+
+        threading.Thread(target=run, name="e2b-magic-panel", daemon=True).start()
+        return await result
 
     def close(self) -> None:
         """Ends the panel: its work, its observers and every widget in it."""

@@ -380,3 +380,54 @@ def test_a_panel_is_made_quickly(live: Client) -> None:
         times.append(time.perf_counter() - before)
         panel.close()
     assert sorted(times)[2] < 0.3
+
+
+def test_a_sandbox_is_kept_rested_copied_and_measured(live: Client) -> None:
+    """Extend moves the end, Pause and Resume rest and wake it, Snapshot and Fork copy it, and its use is drawn."""
+    live.execute_command("true", use_cache=False)
+    panel = SandboxPanel(live)
+    until(lambda: not panel.pause_button.disabled)
+    panel.span.value = 43200.0
+    press(panel.extend_button)
+    until(lambda: panel._state is not None and panel._state.expires_at > time.time() + 40_000, "the extension")
+    until(lambda: "12 h" in panel.left.value or "11 h" in panel.left.value)
+    until(lambda: "<svg" in panel.usage.value or "Not measured" in panel.usage.value)
+    press(panel.pause_button)
+    until(lambda: "paused" in panel.facts.value and not panel.resume_button.disabled)
+    assert panel.left.value == ""
+    assert panel.pause_button.disabled
+    press(panel.resume_button)
+    until(lambda: not panel.pause_button.disabled)
+    press(panel.snapshot_button)
+    press(panel.ask.yes)
+    until(lambda: "Took snapshot" in panel.message.value, panel.message.value)
+    press(panel.fork_button)
+    enter(panel.ask.answer, "the-copy")
+    until(lambda: "Project the-copy has a copy" in panel.message.value, panel.message.value)
+    assert live.get_sandbox_status("the-copy").state == "running"
+    live.kill_sandbox("the-copy")
+    panel.close()
+
+
+def test_files_are_moved_and_carried(files: FilesPanel, tmp_path: Path) -> None:
+    """A directory is made, a file of this machine brought into it, renamed there, and saved back, by path."""
+    (tmp_path / "big.bin").write_bytes(b"x" * 20_000_000)
+    press(_button(files, "New folder"))
+    enter(files.ask.answer, "carried")
+    until(lambda: "carried" in _names(files))
+    press(_row(files, "carried"))
+    until(lambda: files._tree.is_open("/home/user/carried"))
+    press(_button(files, "From path…"))
+    enter(files.ask.answer, str(tmp_path / "big.bin"))
+    until(lambda: "Brought 1 file" in files.message.value, files.message.value)
+    until(lambda: "big.bin" in _names(files))
+    press(_row(files, "big.bin"))
+    press(files.download_button)
+    until(lambda: "a page is handed" in files.message.value)
+    press(files.rename_button)
+    enter(files.ask.answer, "large.bin")
+    until(lambda: "large.bin" in _names(files) and "big.bin" not in _names(files))
+    press(files.save_button)
+    enter(files.ask.answer, str(tmp_path / "back.bin"))
+    until(lambda: "Saved 1 file" in files.message.value, files.message.value)
+    assert (tmp_path / "back.bin").stat().st_size == 20_000_000

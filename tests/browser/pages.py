@@ -1,0 +1,96 @@
+"""A notebook and a panel in it, as a person sees and uses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+    from .conftest import Jupyter
+
+PATIENCE = 30_000
+"""How long anything may take to be seen, in milliseconds: the machine may be busy."""
+LOAD = "%load_ext e2b_magic"
+PANEL = "%e2b panel"
+
+
+class PanelPage:
+    """One of the panels on a page.
+
+    Args:
+        page: The page.
+        place: Which of its panels.
+    """
+
+    def __init__(self, page: Page, place: int = 0) -> None:
+        self.page = page
+        self.root: Locator = page.locator(".jp-OutputArea .e2b:has(> .e2b-tabs)").nth(place)
+
+    def turn_to(self, tab: str) -> PanelPage:
+        """Shows a tab."""
+        self.root.get_by_role("tab", name=tab, exact=True).click()
+        return self
+
+    def press(self, name: str) -> None:
+        """Presses the button of a name that is seen."""
+        self.button(name).click()
+
+    def button(self, name: str) -> Locator:
+        """Gives the button of a name that is seen."""
+        return self.root.locator(f'button:visible:text-is("{name}")').first
+
+    def run(self, command: str) -> None:
+        """Types a command and presses Enter."""
+        field = self.root.get_by_label("Command", exact=True)
+        field.fill(command)
+        field.press("Enter")
+
+    def sees(self, text: str) -> None:
+        """Waits until a text is seen in the panel."""
+        self.root.locator(":visible", has_text=text).first.wait_for(timeout=PATIENCE)
+
+    def output(self, text: str) -> None:
+        """Waits until a text is seen in a command's output."""
+        self.root.locator(".e2b-well:visible", has_text=text).first.wait_for(timeout=PATIENCE)
+
+    def badge(self, text: str) -> None:
+        """Waits until a state is seen."""
+        self.root.locator(f'.e2b-badge:visible:text-is("{text}")').first.wait_for(timeout=PATIENCE)
+
+    def row(self, text: str) -> Locator:
+        """Gives the row that holds a text."""
+        return self.root.locator(".e2b-row:visible", has_text=text).first
+
+    def answer(self, text: str) -> None:
+        """Answers the question that the panel asks."""
+        field = self.root.locator(".e2b-line:visible:has([role=alert]) input:visible").first
+        field.fill(text)
+        field.press("Enter")
+
+
+def open_notebook(browser: Browser, jupyter: Jupyter, frontend: str, name: str, *cells: str, width: int = 1100) -> Page:
+    """Opens a new notebook and runs all its cells."""
+    jupyter.write(name, *cells)
+    page = browser.new_page(viewport={"width": width, "height": 900}, accept_downloads=True)
+    page.set_default_timeout(PATIENCE)
+    page.goto(jupyter.address(frontend, name))
+    wait_for_kernel(page)
+    execute(page, "notebook:run-all-cells")
+    return page
+
+
+def wait_for_kernel(page: Page) -> None:
+    """Waits until the notebook is there and its kernel answers."""
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.wait_for_function(
+        """() => {
+          const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+          return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+        }"""
+    )
+
+
+def execute(page: Page, command: str, arguments: dict[str, Any] | None = None) -> None:
+    """Has the front end execute one of its commands, without waiting for what that takes."""
+    page.evaluate("([id, args]) => { window.jupyterapp.commands.execute(id, args); }", [command, arguments or {}])
