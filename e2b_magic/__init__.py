@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from e2b_magic.client.executor import Executor
     from e2b_magic.config import Configuration
     from e2b_magic.exceptions import E2BMagicError
-    from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, SettingsPanel
+    from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, ServerPanel, SettingsPanel
     from e2b_magic.records import (
         BackgroundJob,
         ExecutionResult,
@@ -50,6 +50,7 @@ __all__ = [
     "SandboxMetrics",
     "SandboxPanel",
     "SandboxState",
+    "ServerPanel",
     "SettingsPanel",
     "Snapshot",
     "Status",
@@ -76,6 +77,7 @@ _HOMES = {
     "SandboxMetrics": "records",
     "SandboxPanel": "panels",
     "SandboxState": "records",
+    "ServerPanel": "panels",
     "SettingsPanel": "panels",
     "Snapshot": "records",
     "Status": "records",

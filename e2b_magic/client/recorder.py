@@ -216,8 +216,12 @@ class Recorder:
         self._update(project, revision=lambda number: number + 1)
 
     def _update(self, project: str, **changes: Any) -> None:
+        before = self.known(project)
         self._try(lambda: self.store.update_project(project, **changes))
-        self._changes.announce(ProjectChanged(project))
+        after = self.known(project)
+        # Not when nothing is new but the time: a view that asks again when it is told would ask for ever.
+        if before is None or after is None or replace(before, updated_at=after.updated_at) != after:
+            self._changes.announce(ProjectChanged(project))
 
     def _sweep(self) -> None:
         """Marks, once a session, what sessions that have died since left pending."""

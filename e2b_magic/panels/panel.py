@@ -17,11 +17,12 @@ from e2b_magic.panels.files import FilesPanel
 from e2b_magic.panels.history import HistoryPanel
 from e2b_magic.panels.run import RunPanel
 from e2b_magic.panels.sandbox import SandboxPanel
+from e2b_magic.panels.server import ServerPanel
 from e2b_magic.panels.settings import SettingsPanel
 from e2b_magic.panels.view import Refresh, View
 from e2b_magic.quantities import span
 
-TABS: Final = ("run", "files", "history", "sandbox", "settings")
+TABS: Final = ("run", "files", "history", "server", "sandbox", "settings")
 """The tabs' names, in their order."""
 
 
@@ -79,6 +80,7 @@ class Panel(View):
             "run": lambda: RunPanel(self.client),
             "files": lambda: FilesPanel(self.client),
             "history": lambda: HistoryPanel(self.client, run=self.run, turn_to_run=lambda: self.turn_to("run")),
+            "server": lambda: ServerPanel(self.client),
             "sandbox": lambda: SandboxPanel(self.client),
             "settings": lambda: SettingsPanel(self.client),
         }

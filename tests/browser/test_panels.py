@@ -97,21 +97,33 @@ def test_history_runs_again_and_panels_are_in_step(lab: PanelPage) -> None:
     assert "only here" not in other.root.locator(".e2b-well:visible").inner_text()
 
 
-def test_pause_resume_kill_and_recover(lab: PanelPage) -> None:
-    """The sandbox rests and wakes with its files; after Kill the next command has a new one."""
+def test_kill_and_recover(lab: PanelPage) -> None:
+    """Kill asks first; then the sandbox and its files are gone, and the next command has a new one."""
     lab.turn_to("Run").run("echo kept > kept.txt; echo written")
     lab.output("written")
-    lab.turn_to("Sandbox").press("Pause")
-    lab.sees("paused, its files kept")
-    lab.press("Resume")
-    lab.sees("ends in")
-    lab.turn_to("Run").run("cat kept.txt")
-    lab.output("kept")
-    lab.turn_to("Sandbox").press("Kill")
+    lab.turn_to("Sandbox").sees("ends in")
+    lab.press("Kill")
     lab.root.locator('.mod-danger:visible:text-is("Kill")').click()
     lab.sees("none yet")
     lab.turn_to("Run").run("ls kept.txt || echo gone")
     lab.output("gone")
+
+
+def test_a_server_is_started_and_its_page_seen(lab: PanelPage) -> None:
+    """A dev server is started, its page is opened in a page of its own, its log grows, and Stop ends it."""
+    lab.turn_to("Run").run("echo '<h1>Hello from the sandbox</h1>' > index.html; echo written")
+    lab.output("written")
+    lab.turn_to("Server").root.get_by_label("Server", exact=True).fill("python3 -u -m http.server $PORT")
+    lab.press("Start")
+    lab.sees("The server answers on port 8000")
+    with lab.page.expect_popup() as opened:
+        lab.root.locator('a[target="_blank"]:visible').click()
+    opened.value.get_by_text("Hello from the sandbox").wait_for()
+    assert opened.value.evaluate("window.opener") is None
+    opened.value.close()
+    lab.output("GET / HTTP")
+    lab.press("Stop")
+    lab.row("stopped").wait_for()
 
 
 def test_hostile_output_and_names_are_inert(lab: PanelPage) -> None:
@@ -283,7 +295,7 @@ def test_a_narrow_page_is_usable(browser: Browser, jupyter: Jupyter) -> None:
     panel = PanelPage(page)
     panel.run("echo narrow")
     panel.output("narrow")
-    for tab in ("Files", "History", "Sandbox", "Settings", "Run"):
+    for tab in ("Files", "History", "Server", "Sandbox", "Settings", "Run"):
         panel.turn_to(tab)
         page.wait_for_timeout(700)
         over = page.evaluate("el => el.scrollWidth - el.clientWidth", panel.root.element_handle())
@@ -293,7 +305,7 @@ def test_a_narrow_page_is_usable(browser: Browser, jupyter: Jupyter) -> None:
 
 def test_controls_have_names(lab: PanelPage) -> None:
     """Every button, field and list that is seen has a name that a screen reader says."""
-    for tab in ("Run", "Files", "History", "Sandbox", "Settings"):
+    for tab in ("Run", "Files", "History", "Server", "Sandbox", "Settings"):
         lab.turn_to(tab)
         lab.page.wait_for_timeout(500)
         nameless = lab.page.evaluate(_NAMELESS, lab.root.element_handle())

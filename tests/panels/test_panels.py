@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from e2b_magic.client import Client
+from e2b_magic.client.changes import ProjectChanged
 from e2b_magic.config import from_environment
 from e2b_magic.exceptions import InvalidRequestError
-from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, SettingsPanel
+from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, ServerPanel, SettingsPanel
 from e2b_magic.records import ExecutionResult, Status, new_execution_id
 
 from .conftest import enter, press, saved_state, until, widgets_alive
@@ -289,7 +290,7 @@ def test_a_closed_panel_leaves_nothing(live: Client) -> None:
     """After `close` no widget, no subscriber and no task of the panel is left, whatever tabs were looked at."""
     widgets, subscribers = widgets_alive(), len(live.changes)
     panel = Panel(live)
-    for tab in ("files", "history", "sandbox", "settings", "run"):
+    for tab in ("files", "history", "server", "sandbox", "settings", "run"):
         panel.turn_to(tab)
     enter(panel.run.command, "sleep 98763")
     until(lambda: panel.run.executor.running)
@@ -382,30 +383,59 @@ def test_a_panel_is_made_quickly(live: Client) -> None:
     assert sorted(times)[2] < 0.3
 
 
-def test_a_sandbox_is_kept_rested_copied_and_measured(live: Client) -> None:
-    """Extend moves the end, Pause and Resume rest and wake it, Snapshot and Fork copy it, and its use is drawn."""
+def test_a_sandbox_is_kept_and_measured(live: Client) -> None:
+    """Extend moves the end, what it uses is drawn, and looking at it makes no work by itself."""
     live.execute_command("true", use_cache=False)
     panel = SandboxPanel(live)
     until(lambda: not panel.pause_button.disabled)
     panel.span.value = 43200.0
     press(panel.extend_button)
     until(lambda: panel._state is not None and panel._state.expires_at > time.time() + 40_000, "the extension")
-    until(lambda: "12 h" in panel.left.value or "11 h" in panel.left.value)
-    until(lambda: "<svg" in panel.usage.value or "Not measured" in panel.usage.value)
-    press(panel.pause_button)
-    until(lambda: "paused" in panel.facts.value and not panel.resume_button.disabled)
-    assert panel.left.value == ""
-    assert panel.pause_button.disabled
-    press(panel.resume_button)
-    until(lambda: not panel.pause_button.disabled)
-    press(panel.snapshot_button)
-    press(panel.ask.yes)
-    until(lambda: "Took snapshot" in panel.message.value, panel.message.value)
-    press(panel.fork_button)
-    enter(panel.ask.answer, "the-copy")
-    until(lambda: "Project the-copy has a copy" in panel.message.value, panel.message.value)
-    assert live.get_sandbox_status("the-copy").state == "running"
-    live.kill_sandbox("the-copy")
+    until(lambda: "h" in panel.left.value)
+    until(lambda: panel.usage.value.count("<svg") == 3, panel.usage.value)
+    told: list[object] = []
+    leave = live.changes.subscribe(told.append)
+    panel._refresh.ask()
+    time.sleep(2)
+    leave()
+    assert ProjectChanged("default") not in told
+    panel.close()
+
+
+def test_a_server_is_started_seen_and_stopped(live: Client) -> None:
+    """A server that answers is listed with its page and its log, and Stop ends it; what is wrong is told."""
+    panel = ServerPanel(live)
+    panel.port.value = "many"
+    enter(panel.command, "true")
+    until(lambda: "is no port" in panel.message.value)
+    panel.port.value = "8123"
+    enter(panel.command, "python3 -u -m http.server $PORT")
+    until(lambda: "answers on port 8123" in panel.message.value, panel.message.value)
+    until(lambda: "Its page" in panel.link.value)
+    until(lambda: panel.rows._list.children)
+    assert "8123" in panel.rows._list.children[0].description
+    until(lambda: "Serving HTTP" in panel.output.children[0].value)
+    press(panel.stop_button)
+    until(lambda: "stopped" in panel.rows._list.children[0].description)
+    assert "href" not in panel.link.value
+    panel.port.value = "8124"
+    enter(panel.command, "echo broken >&2; exit 3")
+    until(lambda: "error" in panel.message.value)
+    until(lambda: "broken" in panel.output.children[0].value + panel.message.value)
+    until(lambda: not panel.start_button.disabled)
+    panel.close()
+
+
+def test_a_start_is_given_up(live: Client) -> None:
+    """Stop while the port does not answer yet ends the server."""
+    panel = ServerPanel(live)
+    panel.port.value = "8125"
+    enter(panel.command, "echo waiting; sleep 98765")
+    until(lambda: "waiting" in panel.output.children[0].value)
+    press(panel.stop_button)
+    until(lambda: not panel.start_button.disabled)
+    search = live.execute_command("sleep 1; grep -laz 9876[5] /proc/[0-9]*/cmdline | wc -l", use_cache=False)
+    assert search.stdout == "0\n"
     panel.close()
 
 
@@ -422,6 +452,7 @@ def test_files_are_moved_and_carried(files: FilesPanel, tmp_path: Path) -> None:
     until(lambda: "Brought 1 file" in files.message.value, files.message.value)
     until(lambda: "big.bin" in _names(files))
     press(_row(files, "big.bin"))
+    until(lambda: "too large for a page" in files.message.value)
     press(files.download_button)
     until(lambda: "a page is handed" in files.message.value)
     press(files.rename_button)
