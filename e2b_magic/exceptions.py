@@ -17,6 +17,7 @@
     │   ├── CommandFailedError               it exited with another code than 0
     │   ├── CommandTimeoutError              it ran longer than its timeout and was killed
     │   └── CommandInterruptedError          it was interrupted and killed
+    ├── SetupError                           a project's files are there, what it needs is not
     ├── ServerNotReadyError                  a dev server ended, or did not answer in time
     ├── FileError                            a file operation inside a sandbox
     │   ├── RemoteFileNotFoundError
@@ -147,6 +148,12 @@ class CommandInterruptedError(CommandError):
     """A command was interrupted and killed."""
 
     code = "command_interrupted"
+
+
+class SetupError(E2BMagicError):
+    """A repository could not be cloned, or an install command failed; the files that were brought are there."""
+
+    code = "setup"
 
 
 class ServerNotReadyError(E2BMagicError):

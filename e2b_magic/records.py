@@ -236,6 +236,11 @@ class Project(_Record):
         path: The directory inside the sandbox.
         port: The dev server's port, or None.
         url: Where that port is reached from a browser; empty while none is served.
+        source: Where its files come from: `template NAME`, `directory PATH`, `git URL`, `files`; empty before a setup.
+        state: How its setup stands: `setting up`, `ready`, `failed`, `interrupted`; empty before it.
+        reason: Why it failed, in a line.
+        dev: What starts its dev server; empty when that is not known.
+        set_up_at: When its setup last ended well, in seconds since the epoch.
         created_at: Seconds since the epoch.
         updated_at: Seconds since the epoch.
     """
@@ -250,6 +255,11 @@ class Project(_Record):
     path: str = "/home/user"
     port: int | None = None
     url: str = ""
+    source: str = ""
+    state: str = ""
+    reason: str = ""
+    dev: str = ""
+    set_up_at: float = 0.0
     created_at: float = 0.0
     updated_at: float = 0.0
 

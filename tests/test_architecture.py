@@ -29,9 +29,10 @@ ALLOWED: dict[str, set[str]] = {
     "embedded": {"exceptions"},
     "sandboxes": LEAVES | {"worker.protocol", "worker.requests", "embedded.runtime", "embedded.endpoint"},
     "worker": LEAVES | {"sandboxes"},
-    "client": LEAVES | {"store", "worker.protocol", "worker.requests", "worker.caller"},
+    "project_templates": {"exceptions"},
+    "client": LEAVES | {"project_templates", "store", "worker.protocol", "worker.requests", "worker.caller"},
     "panels": LEAVES | {"client", "store", "worker.protocol", "worker.requests"},
-    "magics": LEAVES | {"client", "panels", "store", "worker.protocol", "worker.requests"},
+    "magics": LEAVES | {"client", "panels", "project_templates", "store", "worker.protocol", "worker.requests"},
     "server_extension": LEAVES | {"sandboxes", "worker"},
     "cli": LEAVES | {"embedded"},
 }

@@ -144,6 +144,9 @@ class Job(Generic[T]):
             try:
                 event = self._events.get(timeout=_TICK)
             except queue.Empty:
+                # An interrupt that comes just as `get` returns takes along what it brought, which may be the end.
+                if self._outcome.done():
+                    return
                 continue
             if event is None:
                 return

@@ -10,17 +10,16 @@ from e2b_magic.client.changes import Closed, SettingsChanged
 from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.completion import CompletionVerbs
 from e2b_magic.client.files import FileVerbs
+from e2b_magic.client.projects import ProjectVerbs
 from e2b_magic.client.sandboxes import SandboxVerbs
-from e2b_magic.client.servers import ServerVerbs
 from e2b_magic.client.terminals import TerminalVerbs
-from e2b_magic.client.transfers import TransferVerbs
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration, from_environment
 from e2b_magic.store import Store, open_store
 from e2b_magic.worker.caller import Caller, caller_for
 
 
-class Client(CommandVerbs, CompletionVerbs, FileVerbs, SandboxVerbs, ServerVerbs, TerminalVerbs, TransferVerbs):
+class Client(CommandVerbs, CompletionVerbs, FileVerbs, ProjectVerbs, SandboxVerbs, TerminalVerbs):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

@@ -22,7 +22,7 @@ class ServerVerbs(JobVerbs):
 
     def start_dev_server(
         self,
-        command: str,
+        command: str | None = None,
         port: int | None = None,
         *,
         ready_within: float = READY_WITHIN,
@@ -32,14 +32,14 @@ class ServerVerbs(JobVerbs):
         """Starts a server in the background, waits until its port answers, and gives its job; one there is replaced.
 
         Args:
-            command: The text that bash runs; it finds the port in `PORT`.
+            command: The text that bash runs, which finds the port in `PORT`; the project's own when left out.
             port: Where it will listen; the project's port when left out.
             ready_within: Seconds in which the port has to answer; else the server is stopped.
             on_event: Called with each piece of progress, and with what the server writes until it answers.
             options: See `JobOptions`; `cwd` is the project's directory when left out.
 
         Raises:
-            InvalidRequestError: No port is known, or something else listens there.
+            InvalidRequestError: No command or no port is known, or something else listens there.
             ServerNotReadyError: The server ended, or did not answer in time.
             KeyboardInterrupt: It was interrupted before the port answered: the server is ended.
         """
@@ -47,7 +47,7 @@ class ServerVerbs(JobVerbs):
 
     async def astart_dev_server(
         self,
-        command: str,
+        command: str | None = None,
         port: int | None = None,
         *,
         ready_within: float = READY_WITHIN,
@@ -57,12 +57,17 @@ class ServerVerbs(JobVerbs):
         """Does what `start_dev_server` does; to cancel it before the port answers ends the server."""
         return await self._submit(self._serving(command, port, ready_within, options), on_event).wait_async()
 
-    def _serving(self, command: str, port: int | None, ready_within: float, options: JobOptions) -> Begun:
+    def _serving(self, command: str | None, port: int | None, ready_within: float, options: JobOptions) -> Begun:
         here = self._here(options, JobOptions)
         fields = self._job_fields(here)
         known = self._recorder.known(fields["project_id"])
         fields["cwd"] = fields["cwd"] or (known.path if known else None)
         port = self._port(port, fields["project_id"])
+        command = command or (known.dev if known else "")
+        if not command:
+            raise InvalidRequestError(
+                f"What serves project {fields['project_id']!r} is not known: give the command, as in npm run dev"
+            )
         request = StartDevServer(**fields, command=command, port=port, ready_within=ready_within)
 
         async def serve(emit: Emit) -> BackgroundJob:

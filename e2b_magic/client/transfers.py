@@ -268,6 +268,12 @@ class TransferVerbs(Verbs):
             at = _send_tree(place, tree, goal, on_progress) if tree.entries or not there else goal
         return _result(at, tree.entries, began, left_out=tree.left_out, removed=len(gone))
 
+    def _bring(
+        self, tree: Tree, remote: str, options: Where, on_progress: OnProgress, on_event: OnEvent | None
+    ) -> None:
+        """Brings just those of a tree's entries that are listed."""
+        _send_tree(self._place(options, on_event), tree, remote, on_progress)
+
     def ask(self, request: Request, on_event: OnEvent | None = None) -> dict[str, Any]:
         """Gives the data that the worker answers a request with."""
         return self._submit(lambda emit: self._work.call(request, emit), on_event).wait()

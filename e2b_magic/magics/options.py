@@ -7,6 +7,7 @@ import keyword
 import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from IPython.core.error import UsageError
 
@@ -39,6 +40,11 @@ def remote_paths(context: Context) -> Iterable[str]:
 
 def _escaped(match: re.Match[str]) -> str:
     return f"\\{match[0]}"
+
+
+def local_paths(context: Context) -> Iterable[str]:
+    """Gives what lies in the working directory, directories with a slash."""
+    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in Path().iterdir())
 
 
 def seconds(text: str) -> float:

@@ -18,6 +18,7 @@ from e2b_magic.magics import (
     projects,
     running,
     servers,
+    setup,
     shell,
     snapshots,
     transfers,
@@ -91,6 +92,7 @@ _HELP = Command(
 ALL: Final[tuple[Command, ...]] = (
     *running.COMMANDS,
     *jobs.COMMANDS,
+    *setup.COMMANDS,
     *servers.COMMANDS,
     *shell.COMMANDS,
     *files.COMMANDS,

@@ -60,7 +60,7 @@ def dev(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
     printer = context.printer(quiet=arguments.quiet)
     try:
         job = context.client.start_dev_server(
-            arguments.command,
+            arguments.command or None,
             arguments.port,
             project=arguments.project,
             cwd=arguments.cwd,
@@ -113,8 +113,10 @@ COMMANDS = (
             ),
             Argument(names=("--quiet",), summary="do not show what it writes until it answers"),
         ),
-        raw=Argument(names=("command",), metavar="COMMAND…", summary="the text that bash is to run", required=True),
-        examples=("%e2b dev --port 8000 python3 -m http.server 8000", "%e2b dev npm run dev"),
+        raw=Argument(
+            names=("command",), metavar="COMMAND…", summary="the text that bash is to run; the project's when left out"
+        ),
+        examples=("%e2b dev --port 8000 python3 -m http.server 8000", "%e2b dev npm run dev", "%e2b dev"),
         notes=(
             "A server that was started so on the same port is replaced. What it writes is in its log: `%e2b logs -f`.",
             "It goes on while the kernel restarts, for as long as the sandbox lives. The value is its BackgroundJob.",

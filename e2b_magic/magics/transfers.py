@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import PROJECT, USER, remote_paths
+from e2b_magic.magics.options import PROJECT, USER, local_paths, remote_paths
 from e2b_magic.quantities import counted, size
 from e2b_magic.terminal import one_line
 
@@ -93,17 +91,12 @@ def _tell(verb: str, result: TransferResult) -> None:
         print(f"  left out: {len(result.left_out) - _SHOWN_LEFT_OUT:,} more")
 
 
-def _local_paths(context: Context) -> Iterable[str]:
-    """Gives what lies in the working directory, directories with a slash."""
-    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in Path().iterdir())
-
-
 _LOCAL = Argument(
     names=("local",),
     metavar="LOCAL",
     summary="a file or directory of this machine",
     required=True,
-    complete=_local_paths,
+    complete=local_paths,
 )
 _EXCLUDE = Argument(
     names=("--exclude",),

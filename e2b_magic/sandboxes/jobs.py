@@ -29,6 +29,7 @@ from e2b_magic.exceptions import (
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes import job_scripts
 from e2b_magic.sandboxes.commands import ENDING, Execution
+from e2b_magic.sandboxes.finishing import finishing
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -80,7 +81,7 @@ async def script(lease: Lease, text: str, *, within: float = 60) -> str:
     """
     try:
         with translating():
-            return (await lease.sandbox.commands.run(text, user=KEEPER_USER, timeout=within)).stdout
+            return (await finishing(lease.sandbox.commands.run(text, user=KEEPER_USER, timeout=within))).stdout
     except CommandExitException as failed:
         if failed.exit_code == job_scripts.UNKNOWN_JOB:
             raise _unknown_job() from None

@@ -11,6 +11,7 @@ from e2b import CommandExitException
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, ServerNotReadyError
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes import job_scripts, jobs
+from e2b_magic.sandboxes.finishing import finishing
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -55,7 +56,7 @@ async def _clear_port(manager: SandboxManager, lease: Lease, port: int, emit: Em
 async def _answers(lease: Lease, port: int) -> bool:
     try:
         with translating():
-            await lease.sandbox.commands.run(job_scripts.answers(port))
+            await finishing(lease.sandbox.commands.run(job_scripts.answers(port)))
     except CommandExitException:
         return False
     return True

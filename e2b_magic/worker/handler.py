@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
+from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.sandboxes import (
     SandboxManager,
     commands,
@@ -19,21 +19,17 @@ from e2b_magic.sandboxes import (
     lifecycle,
     paths,
     servers,
+    setup,
     snapshots,
     terminals,
     transfers,
 )
 from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
-from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.validation import parse_request
 
 _log = logging.getLogger(__name__)
 
 Work = Callable[[SandboxManager, Any, Emit], Awaitable[dict[str, Any]]]
-
-
-async def _not_offered(manager: SandboxManager, request: Request, emit: Emit) -> dict[str, Any]:
-    raise InvalidRequestError(f"{request.type} is not offered by this version of e2b-magic")
 
 
 WORK: dict[str, Work] = {
@@ -70,7 +66,8 @@ WORK: dict[str, Work] = {
     "list_snapshots": snapshots.list_all,
     "delete_snapshot": snapshots.delete,
     "fork_sandbox": snapshots.fork,
-    "setup_project": _not_offered,
+    "compare_files": setup.compare,
+    "setup_project": setup.setup,
     "start_job": jobs.start,
     "list_jobs": jobs.list_jobs,
     "read_log": jobs.read_log,

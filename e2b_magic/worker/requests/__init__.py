@@ -46,6 +46,7 @@ REQUESTS: dict[str, type[Request]] = {
         sandboxes.SetSandboxTimeout,
         sandboxes.ListSandboxes,
         sandboxes.GetSandboxMetrics,
+        projects.CompareFiles,
         projects.SetupProject,
         jobs.StartJob,
         jobs.StartDevServer,

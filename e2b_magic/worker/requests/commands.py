@@ -12,6 +12,19 @@ LONGEST = 1_000_000
 """The longest timeout of a command, in seconds: envd's header has ten digits for milliseconds."""
 
 
+def check_variables(envs: dict[str, str]) -> None:
+    """Refuses variables that no process can have.
+
+    Raises:
+        InvalidRequestError: One is; no value is repeated.
+    """
+    for name, value in envs.items():
+        if not name or "=" in name:
+            raise InvalidRequestError(f"{name!r} cannot name a variable")
+        check_text("A variable", name)
+        check_text(f"The value of {name}", value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithCommand(Request):
     """What a request carries that runs a command with bash.
@@ -33,11 +46,7 @@ class WithCommand(Request):
         if not self.command.strip():
             raise InvalidRequestError("The command is empty: give the text to run, as in `ls -la`")
         check_text("The command", self.command)
-        for name, value in self.envs.items():
-            if not name or "=" in name:
-                raise InvalidRequestError(f"{name!r} cannot name a variable")
-            check_text("A variable", name)
-            check_text(f"The value of {name}", value)
+        check_variables(self.envs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
