@@ -74,9 +74,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
         from e2b_magic.embedded.sandbox.host import Host
 
         require_linux(Host())
+    from e2b_magic.embedded.egress.doctor import way_out
     from e2b_magic.embedded.sandbox.doctor import contained, examine
 
-    findings = asyncio.run(examine(_directory() / "sandboxes"))
+    findings = [*asyncio.run(examine(_directory() / "sandboxes")), way_out(os.environ)]
     if arguments.json:
         import json
         from dataclasses import asdict

@@ -11,6 +11,7 @@ them; the agent hands each connection out, and here it is read, judged and serve
     ├── gateway        the machine's side: judges the very addresses that are dialled, and dials them
     │   ├── addresses      what no sandbox may reach, whatever its policy says: the machine, its network, metadata
     │   └── upstream       a proxy that this machine itself has to use
+    ├── doctor         what is said of it before a server starts
     └── relay, exchange    a tunnel's bytes, and a plain request's
 
 Whatever cannot be judged is refused. A refusal is an answer of one line (`refusals`) that names the rule.

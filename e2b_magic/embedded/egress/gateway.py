@@ -17,6 +17,7 @@ from e2b_magic.embedded.egress.lookups import LookUp, Lookups, system_look_up
 from e2b_magic.embedded.egress.policy import Policy
 from e2b_magic.embedded.egress.refusals import Refusal
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
+from e2b_magic.exceptions import ConfigurationError
 
 ADMIT = "E2B_MAGIC_EGRESS_ADMIT"
 
@@ -94,12 +95,13 @@ class Gateway:
                 `UpstreamProxy.from_environment` reads.
 
         Raises:
-            ValueError: A setting cannot be read.
+            ConfigurationError: A setting cannot be read.
         """
         try:
             admitted = parse_networks(environment.get(ADMIT, ""))
         except ValueError as error:
-            raise ValueError(f"{ADMIT} must hold networks separated by commas (10.1.0.0/16): {error}") from error
+            meant = "networks separated by commas, such as 10.1.0.0/16"
+            raise ConfigurationError(f"{ADMIT} must hold {meant}: {error}") from error
         return cls(guard=Guard(admitted), upstream=UpstreamProxy.from_environment(environment))
 
     async def route(self, destination: Destination, policy: Policy, lookups: Lookups) -> Route:

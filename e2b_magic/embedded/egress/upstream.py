@@ -13,6 +13,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from e2b_magic.embedded.egress.destination import Address, Destination
 from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.exceptions import ConfigurationError
 
 _HEAD_LIMIT = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
@@ -48,7 +49,7 @@ class UpstreamProxy:
             environment: Also read for `NO_PROXY` and for `E2B_MAGIC_EGRESS_PROXY_RESOLVES`.
 
         Raises:
-            ValueError: The latter is neither on nor off.
+            ConfigurationError: The latter is neither on nor off.
         """
         names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
         url = next((environment[name] for name in names if environment.get(name)), "")
@@ -119,7 +120,7 @@ class UpstreamProxy:
 def _switch(environment: Mapping[str, str], name: str) -> bool:
     text = environment.get(name, "")
     if text.lower() not in (*_ON, *_OFF):
-        raise ValueError(f"{name} must be 1 or 0, not {text!r}")
+        raise ConfigurationError(f"{name} must be 1 or 0, not {text!r}")
     return text.lower() in _ON
 
 

@@ -152,13 +152,6 @@ def _clear(states: Path) -> None:
         _log.info("removed the files of sandbox %s, whose server is gone", name)
 
 
-def _gateway() -> Gateway:
-    try:
-        return Gateway.from_environment(os.environ)
-    except ValueError as error:
-        raise EmbeddedServerError(str(error)) from error
-
-
 async def serve(directory: Path, idle_timeout: float, settings: Settings, ready: Callable[[], None]) -> None:
     """Serves until told to end, or until nobody needs the server any more.
 
@@ -170,9 +163,9 @@ async def serve(directory: Path, idle_timeout: float, settings: Settings, ready:
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox.
-        EmbeddedServerError: A setting in the environment cannot be read.
+        ConfigurationError: A setting in the environment cannot be read.
     """
-    gateway = _gateway()
+    gateway = Gateway.from_environment(os.environ)
     descriptors = _raise_descriptor_limit()
     states = directory / "sandboxes"
     await in_thread(_clear, states)

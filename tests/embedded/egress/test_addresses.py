@@ -12,6 +12,7 @@ from e2b_magic.embedded.egress import addresses
 from e2b_magic.embedded.egress.addresses import Guard, Network, is_own, own_networks, parse_networks
 from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import ADMIT, Gateway
+from e2b_magic.exceptions import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_networks_can_be_admitted() -> None:
 @pytest.mark.parametrize("text", ["10.1.0.0/33", "10.1.2.3/8", "registry.corp", "*"])
 def test_what_is_no_network_admits_nothing(text: str) -> None:
     """A setting that cannot be read is an error, not a wider way out."""
-    with pytest.raises(ValueError, match=ADMIT):
+    with pytest.raises(ConfigurationError, match=ADMIT):
         Gateway.from_environment({ADMIT: text})
     with pytest.raises(ValueError, match=r"."):
         parse_networks(text)

@@ -16,7 +16,20 @@ from e2b_magic.embedded.egress.request import Request, read_request
 
 TOKENS = [
     *(b"CONNECT", b"GET", b"http://", b"https://", b"ok.test", b":80", b":", b"@", b"[", b"]", b"::1", b"/", b"?"),
-    *(b" ", b"\r\n", b"\n", b"\0", b"\t", b"\xff", b"%00", b"HTTP/1.1", b"HTTP/1.0", b"0x7f.1", b"127.0.0.1", b"x" * 300),
+    *(
+        b" ",
+        b"\r\n",
+        b"\n",
+        b"\0",
+        b"\t",
+        b"\xff",
+        b"%00",
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"0x7f.1",
+        b"127.0.0.1",
+        b"x" * 300,
+    ),
     *(b"Host: a", b"Connection: Host", b"Transfer-Encoding: chunked", b"Content-Length: 5"),
 ]
 

@@ -15,6 +15,7 @@ from e2b import Sandbox
 
 from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
+from e2b_magic.exceptions import ConfigurationError
 
 from .conftest import FORBIDDEN, PUBLIC, Listener, Names, Serving, Speak
 
@@ -160,7 +161,7 @@ def test_a_switch_is_on_or_off() -> None:
         upstream = UpstreamProxy.from_environment({**proxy, "E2B_MAGIC_EGRESS_PROXY_RESOLVES": text})
         assert upstream is not None
         assert upstream.resolves is resolves
-    with pytest.raises(ValueError, match="must be 1 or 0"):
+    with pytest.raises(ConfigurationError, match="must be 1 or 0"):
         UpstreamProxy.from_environment({**proxy, "E2B_MAGIC_EGRESS_PROXY_RESOLVES": "maybe"})
 
 
