@@ -42,6 +42,7 @@ _ENVIRONMENT = (
     # How this machine leaves for the internet, which its sandboxes then do too; and what they may reach of its network.
     *("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"),
     *("E2B_MAGIC_EGRESS_ADMIT", "E2B_MAGIC_EGRESS_PROXY_RESOLVES"),
+    *("E2B_MAGIC_TEMPLATES", "XDG_CONFIG_HOME"),
     *(setting.variable for setting in SETTINGS),
 )
 

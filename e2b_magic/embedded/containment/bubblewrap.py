@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2b_magic.embedded.containment.interpreter import Interpreter
+from e2b_magic.embedded.containment.tree import Placed
 
 TOOLS = "/opt/e2b-magic/bin"
 AGENT = "/opt/e2b-magic/agent.pyc"
@@ -49,6 +50,8 @@ class Layout:
         data: By path inside, the descriptor that a read-only file's contents are read from, and its permission bits.
         seccomp: The descriptor of the filter program; None where there is none for this machine.
         information: The descriptor that bubblewrap tells the agent's process id on.
+        usr: What becomes `/usr`.
+        tree: What of a template's tree is shown beside its `/usr`; None for the host's system.
     """
 
     state: Path
@@ -59,6 +62,8 @@ class Layout:
     data: Mapping[str, tuple[int, int]]
     seccomp: int | None
     information: int
+    usr: Path = Path("/usr")
+    tree: tuple[Placed, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,22 @@ def _isolation() -> Iterator[Rule]:
 
 
 def _system(layout: Layout) -> Iterator[Rule]:
-    arguments: tuple[str, ...] = ("--ro-bind", "/usr", "/usr")
+    arguments: tuple[str, ...] = ("--ro-bind", str(layout.usr), "/usr")
     if layout.overlay:
         writable, work = layout.state / "usr.up", layout.state / "usr.wk"
-        arguments = ("--overlay-src", "/usr", "--overlay", str(writable), str(work), "/usr")
+        arguments = ("--overlay-src", str(layout.usr), "--overlay", str(writable), str(work), "/usr")
     yield Rule("system files", arguments)
+    yield from _host(layout) if layout.tree is None else _tree(layout.tree)
+
+
+def _tree(tree: tuple[Placed, ...]) -> Iterator[Rule]:
+    yield Rule("settings", ("--perms", "0755", "--dir", "/etc"))
+    for one in tree:
+        shown = ("--symlink", one.target) if one.source is None else ("--ro-bind", str(one.source))
+        yield Rule("system files", (*shown, one.inside))
+
+
+def _host(layout: Layout) -> Iterator[Rule]:
     for name, target in layout.top_level.items():
         shown = ("--ro-bind", f"/{name}", f"/{name}") if target is None else ("--symlink", target, f"/{name}")
         yield Rule("system files", shown)
@@ -164,4 +180,4 @@ def arguments(layout: Layout, *, without: frozenset[str] = frozenset()) -> bytes
 
 def command(layout: Layout, channel: int) -> list[str]:
     """Gives the agent's command line, which `/proc/1/cmdline` shows inside: nothing of the host is in it."""
-    return [layout.interpreter.program, "-I", "-S", "-E", "-B", AGENT, str(channel)]
+    return [*layout.interpreter.loader, layout.interpreter.program, "-I", "-S", "-E", "-B", AGENT, str(channel)]

@@ -22,11 +22,12 @@ from typing import TypeVar
 from e2b_magic.embedded.containment import bubblewrap, seccomp, staging
 from e2b_magic.embedded.containment.bundle import agent_bytecode
 from e2b_magic.embedded.containment.cgroups import ControlGroup, ControlGroups
-from e2b_magic.embedded.containment.interpreter import Interpreter, find_interpreter
+from e2b_magic.embedded.containment.interpreter import Interpreter, bring_along, find_interpreter
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.own_files import OWN_FILES
 from e2b_magic.embedded.containment.sealed import sealed
 from e2b_magic.embedded.containment.state import StateDirectory
+from e2b_magic.embedded.containment.tree import placements
 
 T = TypeVar("T")
 _ABANDONED_SECONDS = 5.0
@@ -92,6 +93,7 @@ class Launcher:
         self._without = without
         self._program = program
         self._interpreter = find_interpreter()
+        self._brought: Interpreter | None = None
         search = self._interpreter.search_path
         self.path = f"{bubblewrap.PATH}:{search}" if search else bubblewrap.PATH
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -140,27 +142,41 @@ class Launcher:
         """The agent's Python."""
         return self._interpreter
 
-    async def launch(self, sandbox_id: str, state: StateDirectory, limits: Limits) -> Launched:
+    async def launch(
+        self, sandbox_id: str, state: StateDirectory, limits: Limits, tree: Path | None = None
+    ) -> Launched:
         """Starts bubblewrap for a sandbox.
 
         Args:
             sandbox_id: The sandbox's; it names its place on the stage.
             state: Its directory.
             limits: What it may use.
+            tree: The tree that stands in for the host's system; None for the host's.
 
         Raises:
             OSError: It could not be started.
+            ContainmentError: The agent's interpreter cannot be brought into the tree.
         """
-        return await asyncio.wrap_future(self._run(lambda: self._launch(sandbox_id, state, limits)))
+        return await asyncio.wrap_future(self._run(lambda: self._launch(sandbox_id, state, limits, tree)))
 
-    async def forget(self, sandbox_id: str) -> None:
+    async def forget(self, sandbox_id: str, tree: Path | None = None) -> None:
         """Takes a sandbox's directory from the stage: once the agent runs, it is needed there no more.
 
         Not before: to remove a mount point undoes what is mounted on it in every other namespace too.
-        """
-        await asyncio.wrap_future(self._run(lambda: self._stage.hide(f"sandbox-{sandbox_id}")))
 
-    def _launch(self, sandbox_id: str, state: StateDirectory, limits: Limits) -> Launched:
+        Args:
+            sandbox_id: The sandbox's.
+            tree: As it was launched with.
+        """
+        names = [f"sandbox-{sandbox_id}", *([f"tree-{sandbox_id}"] if tree is not None else [])]
+
+        def hide() -> None:
+            for name in names:
+                self._stage.hide(name)
+
+        await asyncio.wrap_future(self._run(hide))
+
+    def _launch(self, sandbox_id: str, state: StateDirectory, limits: Limits, tree: Path | None) -> Launched:
         name = f"sandbox-{sandbox_id}"
         reachable = self._stage.show(state.path, name)
         with ExitStack() as ours, ExitStack() as theirs:
@@ -179,9 +195,21 @@ class Launcher:
             if group is not None:
                 ours.callback(group.end)
             layout = self._layout(reachable, limits, told, theirs)
+            if tree is not None:
+                layout = self._on_tree(layout, tree, f"tree-{sandbox_id}", ours)
             process = self._start(layout, state, inner.fileno(), complained, theirs)
             ours.pop_all()
             return Launched(process, end, information, complaints, group)
+
+    def _on_tree(self, layout: bubblewrap.Layout, tree: Path, name: str, closing: ExitStack) -> bubblewrap.Layout:
+        """Gives a layout with a tree in place of the host's system."""
+        if self._brought is None:
+            brought = bring_along()
+            shown = [(self._stage.show(path, f"brought{n}"), inside) for n, (path, inside) in enumerate(brought.shown)]
+            self._brought = replace(brought, shown=tuple(shown))
+        reachable = self._stage.show(tree, name)
+        closing.callback(self._stage.hide, name)
+        return replace(layout, usr=reachable / "usr", tree=tuple(placements(reachable)), interpreter=self._brought)
 
     def _layout(self, state: Path, limits: Limits, information: int, closing: ExitStack) -> bubblewrap.Layout:
         def hold(name: str, contents: bytes) -> int:

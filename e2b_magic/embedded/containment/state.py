@@ -48,12 +48,13 @@ class StateDirectory:
         self._descriptor = descriptor
 
     @classmethod
-    def open(cls, path: Path, *, empty: bool = False) -> Self:
+    def open(cls, path: Path, *, empty: bool = False, usr: Path = Path("/usr")) -> Self:
         """Makes the directory, or takes one that a sandbox left.
 
         Args:
             path: Where it is.
             empty: Whether what lies in it comes from elsewhere, and nothing is made.
+            usr: What the layer lies over.
 
         Raises:
             ConfigurationError: Another sandbox has it, or it is not a directory of ours.
@@ -66,7 +67,7 @@ class StateDirectory:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _own(descriptor, owner)
             if not empty:
-                _fill(descriptor, owner)
+                _fill(descriptor, owner, usr)
         except BlockingIOError:
             os.close(descriptor)
             raise ConfigurationError(f"A sandbox is running in {path}; each needs a directory of its own.") from None
@@ -85,9 +86,8 @@ class StateDirectory:
 
 
 @cache
-def _open_in_usr() -> tuple[str, ...]:
+def _open_in_usr(usr: Path) -> tuple[str, ...]:
     """Gives the directories to make in the layer over /usr, each after the one it lies in."""
-    usr = Path("/usr")
     packages = [*usr.glob("lib/python3*/dist-packages"), *usr.glob("local/lib/python3*/*-packages")]
     found = {parent for path in packages for parent in (path, *path.parents) if parent.is_relative_to(usr)}
     found |= {usr / name for name in OPEN_IN_USR} | {usr / "local"} | {usr / "local" / name for name in LOCAL}
@@ -99,12 +99,12 @@ def _is_plain(path: Path) -> bool:
     return path.is_dir() and path.resolve() == path
 
 
-def _fill(directory: int, owner: Identity | None) -> None:
+def _fill(directory: int, owner: Identity | None, usr: Path) -> None:
     """Makes what is missing; in a layer that a sandbox has had, nothing: what is not there, it may have removed."""
     fresh = "usr.up" not in os.listdir(directory)
     for name, mode in _ALL.items():
         _make(directory, name, mode, owner)
-    for name in _open_in_usr() if fresh else ():
+    for name in _open_in_usr(usr) if fresh else ():
         _make(directory, f"usr.up/{name}", 0o755, owner)
 
 

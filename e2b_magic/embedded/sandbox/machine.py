@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import psutil
 
+from e2b_magic.embedded.containment.bubblewrap import PATH
 from e2b_magic.embedded.containment.cgroups import ControlGroup
 from e2b_magic.embedded.containment.launcher import Launched, Launcher
 from e2b_magic.embedded.containment.limits import Limits
@@ -83,6 +84,7 @@ class Machine:
         limits: Limits,
         launcher: Launcher,
         told: Callable[[dict[str, Any]], None],
+        tree: Path | None = None,
     ) -> Self:
         """Starts one; the arguments are those of `Sandbox.start`, and `told`.
 
@@ -90,14 +92,15 @@ class Machine:
             ContainmentError: This machine cannot contain it.
             ConfigurationError: The directory is another sandbox's.
         """
-        state = StateDirectory.open(directory)
+        usr = Path("/usr") if tree is None else tree / "usr"
+        state = StateDirectory.open(directory, usr=usr)
         settings = {
             "undumpable": launcher.undumpable,
             "limits": limits.kept_inside(launcher.groups.controllers if launcher.groups is not None else ()),
-            "path": launcher.path,
+            "path": launcher.path if tree is None else PATH,
             "envs": {**envs, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id},
         }
-        starting = asyncio.ensure_future(cls._start(sandbox_id, state, limits, launcher, told, settings))
+        starting = asyncio.ensure_future(cls._start(sandbox_id, state, limits, launcher, told, settings, tree))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -114,9 +117,10 @@ class Machine:
         launcher: Launcher,
         told: Callable[[dict[str, Any]], None],
         settings: Mapping[str, Any],
+        tree: Path | None,
     ) -> Self:
         try:
-            launched = await launcher.launch(sandbox_id, state, limits)
+            launched = await launcher.launch(sandbox_id, state, limits, tree)
         except OSError as error:
             state.close()
             raise ContainmentError(f"bubblewrap could not be started: {error}.") from error
@@ -139,7 +143,7 @@ class Machine:
             await machine.kill()
             raise
         finally:
-            await launcher.forget(sandbox_id)
+            await launcher.forget(sandbox_id, tree)
         return machine
 
     async def _begin(self, settings: Mapping[str, Any]) -> None:

@@ -46,7 +46,14 @@ class Sandbox:
 
     @classmethod
     async def start(
-        cls, *, sandbox_id: str, directory: Path, envs: Mapping[str, str], limits: Limits, launcher: Launcher
+        cls,
+        *,
+        sandbox_id: str,
+        directory: Path,
+        envs: Mapping[str, str],
+        limits: Limits,
+        launcher: Launcher,
+        tree: Path | None = None,
     ) -> Self:
         """Starts a sandbox.
 
@@ -56,6 +63,7 @@ class Sandbox:
             envs: The variables that its processes get.
             limits: What it may use.
             launcher: What starts sandboxes on this machine.
+            tree: The root file system that stands in for the host's (`containment.tree`); None for the host's own.
 
         Raises:
             ContainmentError: This machine cannot contain it.
@@ -69,6 +77,7 @@ class Sandbox:
             limits=limits,
             launcher=launcher,
             told=sandbox._told,
+            tree=tree,
         )
         sandbox._quota = DiskQuota(machine.state, limits.disk_bytes, sandbox._stop_processes)
         # First of all who waits for the end: a process's end must be known when the sandbox's is.

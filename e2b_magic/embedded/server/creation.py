@@ -10,7 +10,6 @@ from e2b_magic.embedded.server.bodies import not_yet, texts_in, timeout_in
 from e2b_magic.embedded.server.network import internet_access_in, network_in, policy_of
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 
-TEMPLATE = "base"
 # What E2B offers and this server does not yet; asking for it is refused, for leaving it out unsaid would be worse.
 # `mcp` is no part of it: the SDK itself starts that gateway, as a command, and tells whether it could.
 _NOT_YET = {
@@ -54,8 +53,6 @@ def creation_in(body: Mapping[str, Any], *, version: int) -> Creation:
     template = body.get("templateID")
     if not isinstance(template, str) or not template:
         raise ProtocolError(400, "templateID is missing")
-    if template != TEMPLATE:
-        raise ProtocolError(404, f"template '{template}' not found")
     for name, what in _NOT_YET.items():
         if body.get(name):
             raise not_yet(what)

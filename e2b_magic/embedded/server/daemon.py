@@ -29,6 +29,7 @@ from e2b_magic.embedded.server.application import Application
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol
 from e2b_magic.embedded.server.sandboxes import Sandboxes
+from e2b_magic.embedded.server.templates import Templates
 from e2b_magic.embedded.server.tokens import new_api_key
 from e2b_magic.embedded.settings import Settings
 from e2b_magic.exceptions import EmbeddedServerError
@@ -171,7 +172,8 @@ async def serve(directory: Path, idle_timeout: float, settings: Settings, ready:
     await in_thread(_clear, states)
     launcher, report = await prepare(states)
     _log.info("%s", report)
-    sandboxes = Sandboxes(states, launcher, settings.limits, gateway, pool=settings.pool)
+    templates = Templates.from_environment(os.environ)
+    sandboxes = Sandboxes(states, launcher, settings.limits, gateway, pool=settings.pool, templates=templates)
     api_key = new_api_key()
     application = Application(sandboxes, api_key)
     # However low the limit: the rest is for sandboxes, and for what requests under way open in them.

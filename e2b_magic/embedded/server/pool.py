@@ -51,16 +51,18 @@ class Pool:
             self._ahead.append(starting)
             starting.add_done_callback(self._started)
 
-    async def new(self, environment: Callable[[str], Mapping[str, str]]) -> Sandbox:
+    async def new(self, environment: Callable[[str], Mapping[str, str]], tree: Path | None = None) -> Sandbox:
         """Gives a sandbox that nobody had before.
 
         Args:
             environment: Gives the variables of its processes, by its id.
+            tree: The root file system that it gets; None for the host's. Only of these some stand ready.
 
         Raises:
             ContainmentError: This machine cannot contain it.
         """
-        sandbox = await self._take() or await self._start()
+        ahead = await self._take() if tree is None else None
+        sandbox = ahead or await self._start(tree)
         self.fill()
         try:
             await sandbox.set_environment(environment(sandbox.sandbox_id))
@@ -98,12 +100,17 @@ class Pool:
             self._end(starting)
         return None
 
-    async def _start(self) -> Sandbox:
+    async def _start(self, tree: Path | None = None) -> Sandbox:
         sandbox_id = new_sandbox_id()
         directory = self._directory / sandbox_id
         try:
             return await Sandbox.start(
-                sandbox_id=sandbox_id, directory=directory, envs={}, limits=self._limits, launcher=self._launcher
+                sandbox_id=sandbox_id,
+                directory=directory,
+                envs={},
+                limits=self._limits,
+                launcher=self._launcher,
+                tree=tree,
             )
         except BaseException:
             await in_thread(remove_state, directory)

@@ -27,6 +27,7 @@ from e2b_magic.embedded.server.network import policy_of
 from e2b_magic.embedded.server.pool import Pool
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.running import Processes
+from e2b_magic.embedded.server.templates import Templates
 from e2b_magic.embedded.server.tokens import new_access_token
 from e2b_magic.exceptions import ContainmentError
 
@@ -96,9 +97,20 @@ class Sandboxes:
         limits: What each may use.
         gateway: How they leave this machine.
         pool: How many are to stand ready before they are asked for.
+        templates: What they can be made from; `base` alone if left out.
     """
 
-    def __init__(self, directory: Path, launcher: Launcher, limits: Limits, gateway: Gateway, *, pool: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        launcher: Launcher,
+        limits: Limits,
+        gateway: Gateway,
+        *,
+        pool: int = 0,
+        templates: Templates | None = None,
+    ) -> None:
+        self.templates = templates or Templates(directory / "no-templates")
         self._pool = Pool(directory, launcher, limits, pool)
         self._gateway = gateway
         self.limits = limits
@@ -155,8 +167,9 @@ class Sandboxes:
             asyncio.get_running_loop().call_later(_IDEMPOTENCY_SECONDS, self._creations.pop, key, None)
 
     async def _create(self, creation: Creation) -> LiveSandbox:
+        template = await in_thread(self.templates.find, creation.template)
         try:
-            contained = await self._pool.new(lambda sandbox_id: _environment(sandbox_id, creation))
+            contained = await self._pool.new(lambda sandbox_id: _environment(sandbox_id, creation), template.tree)
         except ContainmentError as error:
             raise ProtocolError(500, str(error)) from error
         if self._closed:

@@ -17,7 +17,7 @@ from e2b_magic.embedded.server.control.metrics import Measuring
 from e2b_magic.embedded.server.control.network import Network
 from e2b_magic.embedded.server.control.routes import Endpoint, route
 from e2b_magic.embedded.server.control.showing import Showing
-from e2b_magic.embedded.server.control.templates import Templates
+from e2b_magic.embedded.server.control.templates import TemplateRoutes
 from e2b_magic.embedded.server.metrics import Metrics
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.sandboxes import Sandboxes
@@ -56,7 +56,7 @@ class Control:
             *Measuring(self._sandboxes, self._metrics).routes(),
             *Network(self._sandboxes).routes(),
             *Showing(self._sandboxes).routes(),
-            *Templates().routes(),
+            *TemplateRoutes(self._sandboxes.templates, self._sandboxes.limits).routes(),
             # Not E2B's: what `e2b_magic.embedded.runtime` asks.
             route("GET", "/e2b-magic/status", self._status),
         ]
