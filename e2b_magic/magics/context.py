@@ -25,6 +25,7 @@ class Context:
         timeout: Seconds after which a command is killed, unless it names its own; None lets it run.
         raise_on_error: Whether a command that fails raises.
         namespace: The user's variables.
+        settings: Gives each option of the magics, its value and where that came from.
         assign: Gives one of the user's variables a value.
         next_cell: Puts a text into the cell that comes next.
         word: The word that Tab is to complete.
@@ -36,6 +37,7 @@ class Context:
     timeout: float | None = None
     raise_on_error: bool = True
     namespace: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    settings: Callable[[], list[tuple[str, Any, str]]] = list
     assign: Callable[[str, object], None] = lambda name, value: None
     next_cell: Callable[[str], None] = lambda text: None
     word: str = ""

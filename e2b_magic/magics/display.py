@@ -10,8 +10,9 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from e2b_magic.exceptions import ConfigurationError
 from e2b_magic.output import OutputBuffer
 from e2b_magic.quantities import size
 from e2b_magic.terminal import clean, one_line
@@ -63,6 +64,18 @@ class Table(list[T]):
         super().__init__(records)
         self._columns = columns
         self._empty = empty
+
+    def to_frame(self) -> Any:
+        """Gives the records as a pandas DataFrame, a column for each of their fields.
+
+        Raises:
+            ConfigurationError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ConfigurationError("to_frame needs pandas: install it, or use the list as it is") from None
+        return pd.DataFrame([record.to_json() if hasattr(record, "to_json") else record for record in self])
 
     def _cells(self) -> list[list[str]]:
         return [[_short(column.value(record), WIDTH) for column in self._columns] for record in self[:ROWS]]

@@ -41,6 +41,7 @@ class E2BMagics(Magics):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self._configured = dict(self.config.get("E2BMagics", {}))  # by IPython's files and command line, so far
         self.matcher = matcher(lambda: self._context(self.shell.user_ns))
 
     @no_var_expand
@@ -78,10 +79,24 @@ class E2BMagics(Magics):
             timeout=self.timeout,
             raise_on_error=self.raise_on_error,
             namespace=namespace,
+            settings=self._settings,
             assign=self._assign,
             next_cell=self.shell.set_next_input,
             remember_project=self._remember_project,
         )
+
+    def _settings(self) -> list[tuple[str, Any, str]]:
+        from e2b_magic.magics.settings import DEFAULT, HERE
+
+        found = []
+        for name, trait in sorted(self.traits(config=True).items()):
+            value, source = getattr(self, name), HERE
+            if name in self._configured and self._configured[name] == value:
+                source = "IPython's configuration"
+            elif value == trait.default_value:
+                source = DEFAULT
+            found.append((name, value, source))
+        return found
 
     def _assign(self, name: str, value: object) -> None:
         self.shell.user_ns[name] = value
@@ -147,3 +162,14 @@ class E2BMagics(Magics):
         from e2b_magic.client import choose_project
 
         choose_project(change["new"])
+
+
+def _describe() -> None:
+    """Lets `%e2b?` list the commands: IPython shows a magic's docstring."""
+    from e2b_magic.magics.registry import ALL
+
+    lines = "\n".join(f"    {command.invocation}: {command.summary}" for command in ALL)
+    E2BMagics.e2b.__doc__ = f"{E2BMagics.e2b.__doc__}\n\n{lines}\n\n%e2b help COMMAND explains one."
+
+
+_describe()

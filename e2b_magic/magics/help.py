@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from e2b_magic.magics import plugins
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.display import aligned
 from e2b_magic.magics.registry import ALL
@@ -9,7 +10,8 @@ from e2b_magic.magics.registry import ALL
 
 def index() -> str:
     """Gives every command's name and summary."""
-    return aligned([[command.invocation, command.summary] for command in ALL], [False, False])
+    foreign = [[f"%e2b {name}", f"Of {entry.module}"] for name, entry in plugins.declared().items()]
+    return aligned([*([command.invocation, command.summary] for command in ALL), *foreign], [False, False])
 
 
 def explain(command: Command) -> str:

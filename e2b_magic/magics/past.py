@@ -19,38 +19,53 @@ ID_SHOWN: Final = 8
 """How many of an id's last characters a table shows: enough to tell a week's executions apart."""
 
 
-def history(context: Context, arguments: argparse.Namespace) -> Table[ExecutionResult]:
-    """Gives past executions."""
+def wanted_records(context: Context, arguments: argparse.Namespace) -> list[ExecutionResult]:
+    """Gives the past executions that `FILTERS` leave."""
     client = context.client
-    since = None if arguments.since is None else time.time() - arguments.since
-    before = None if arguments.before is None else client.get_execution(arguments.before).id
-    records = client.get_execution_history(
+    return client.get_execution_history(
         None if arguments.all else arguments.project or client.project,
         status=None if arguments.status is None else Status(arguments.status),
         text=arguments.text or None,
-        since=since,
+        since=None if arguments.since is None else time.time() - arguments.since,
         limit=arguments.limit,
-        before=before,
+        before=None if arguments.before is None else client.get_execution(arguments.before).id,
     )
+
+
+def history(context: Context, arguments: argparse.Namespace) -> Table[ExecutionResult]:
+    """Gives past executions."""
     columns = _COLUMNS if arguments.all else tuple(column for column in _COLUMNS if column.title != "project")
+    records = wanted_records(context, arguments)
+    if len(records) == arguments.limit:
+        print(f"The next page: %e2b history --before {records[-1].id[-ID_SHOWN:]}")
     return Table(records, columns, empty="Nothing was run that this would find.")
+
+
+def chosen_record(context: Context, execution_id: str | None) -> ExecutionResult:
+    """Gives the execution of an id, or of its last letters; the current project's newest when there is none."""
+    client = context.client
+    if execution_id is not None:
+        return client.get_execution(execution_id)
+    recent = client.get_execution_history(client.project, limit=1)
+    if not recent:
+        raise UsageError(f"There is nothing to look back at: nothing was run in project {client.project!r} yet")
+    return recent[0]
 
 
 def show(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     """Shows a past execution with its output, and gives its record."""
-    client = context.client
-    if arguments.id is None:
-        recent = client.get_execution_history(client.project, limit=1)
-        if not recent:
-            raise UsageError(f"%e2b show: nothing was run in project {client.project!r} yet")
-        record = recent[0]
-    else:
-        record = client.get_execution(arguments.id)
+    record = chosen_record(context, arguments.id)
     print(_details(record))
     printer = context.printer()
     printer.replay(record)
     printer.finish()
     return record
+
+
+def _kept(record: ExecutionResult) -> str:
+    from e2b_magic.store import RESULT_LIFETIME  # here, since loading the magics needs no store
+
+    return span(record.started_at + RESULT_LIFETIME - time.time())
 
 
 def _details(record: ExecutionResult) -> Card:
@@ -66,6 +81,7 @@ def _details(record: ExecutionResult) -> Card:
             "directory": record.cwd,
             "user": record.user,
             "variables": ", ".join(record.env_names),
+            "kept for": _kept(record),
             "from the store": f"as run {ago(record.cached_at)}" if record.cached_at else None,
         }
     )
@@ -95,7 +111,8 @@ def clear_cache(context: Context, arguments: argparse.Namespace) -> None:
     print(f"Forgot {counted(count, 'cached result')}")
 
 
-def _recent_ids(context: Context) -> list[str]:
+def recent_ids(context: Context) -> list[str]:
+    """Gives how the latest executions of the current project can be named."""
     client = context.client
     return [record.id[-ID_SHOWN:] for record in client.get_execution_history(client.project, limit=20)]
 
@@ -110,38 +127,42 @@ _COLUMNS: Final[tuple[Column[ExecutionResult], ...]] = (
     Column("status", lambda record: str(record.status)),
     Column("exit", _exit, right=True),
     Column("took", lambda record: "cached" if record.cached else f"{record.duration:.2f} s", right=True),
+    Column("kept for", _kept, right=True),
     Column("project", lambda record: record.project),
     Column("command", lambda record: record.command),
 )
+
+FILTERS: Final = (
+    PROJECT,
+    Argument(names=("--all",), summary="of every project"),
+    Argument(
+        names=("--status",),
+        metavar="STATUS",
+        choices=tuple(str(status) for status in Status),
+        summary="only what ended so",
+    ),
+    Argument(names=("--since",), metavar="TIME", convert=seconds, summary="only the last 30m, 2h, 3d"),
+    Argument(names=("-n", "--limit"), metavar="N", convert=whole_number, default=20, summary="how many; 20 at first"),
+    Argument(
+        names=("--before",),
+        metavar="ID",
+        complete=recent_ids,
+        summary="only what is older than this one, for the next page",
+    ),
+)
+"""The options that choose among past executions."""
 
 COMMANDS = (
     Command(
         name="history",
         summary="List what was run, newest first",
         run=history,
-        arguments=(
-            PROJECT,
-            Argument(names=("--all",), summary="of every project"),
-            Argument(
-                names=("--status",),
-                metavar="STATUS",
-                choices=tuple(str(status) for status in Status),
-                summary="only what ended so",
-            ),
-            Argument(names=("--since",), metavar="TIME", convert=seconds, summary="only the last 30m, 2h, 3d"),
-            Argument(
-                names=("-n", "--limit"), metavar="N", convert=whole_number, default=20, summary="how many; 20 at first"
-            ),
-            Argument(
-                names=("--before",),
-                metavar="ID",
-                complete=_recent_ids,
-                summary="only what is older than this one, for the next page",
-            ),
-            Argument(names=("text",), metavar="TEXT", summary="only commands that contain it"),
-        ),
+        arguments=(*FILTERS, Argument(names=("text",), metavar="TEXT", summary="only commands that contain it")),
         examples=("%e2b history", "failed = %e2b history --all --status failed --since 1d pytest"),
-        notes=("The value is a list of ExecutionResult, output included. History is kept for seven days.",),
+        notes=(
+            "The value is a list of ExecutionResult, output included; `to_frame()` makes a DataFrame of it.",
+            "History is kept for seven days.",
+        ),
     ),
     Command(
         name="show",
@@ -151,7 +172,7 @@ COMMANDS = (
             Argument(
                 names=("id",),
                 metavar="ID",
-                complete=_recent_ids,
+                complete=recent_ids,
                 summary="an id from the history, or its last letters; the newest when left out",
             ),
         ),

@@ -15,7 +15,6 @@ from e2b_magic.magics.display import Column, PrettyPrinter, Table
 from e2b_magic.magics.options import PATH, PROJECT, USER, remote_paths, whole_number
 from e2b_magic.quantities import ago, counted, size
 from e2b_magic.terminal import one_line
-from e2b_magic.worker.protocol import Output
 
 if TYPE_CHECKING:
     from e2b_magic.records import FileEntry, Found
@@ -28,6 +27,8 @@ LEVELS: Final = 3
 
 def cat(context: Context, arguments: argparse.Namespace) -> None:
     """Prints a file."""
+    from e2b_magic.worker.protocol import Output
+
     printer = context.printer()
     text = context.client.read_text(
         arguments.path, project=arguments.project, user=arguments.user, on_event=context.printer()

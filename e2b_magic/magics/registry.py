@@ -9,15 +9,18 @@ from IPython.core.error import UsageError
 
 from e2b_magic.magics import (
     account,
+    again,
     files,
     jobs,
     lifecycle,
     panels,
     past,
     paths,
+    plugins,
     projects,
     running,
     servers,
+    settings,
     setup,
     shell,
     snapshots,
@@ -40,6 +43,8 @@ def find(line: str) -> tuple[Command, str]:
         return LINE[word], rest
     group = [name for name in LINE if name.startswith(f"{word} ")]
     if not group:
+        if foreign := plugins.command(word):
+            return foreign, rest
         raise _unknown(word, line)
     second, rest = _first_word(rest)
     if not second or second in ("--help", "-h"):
@@ -66,7 +71,7 @@ def _unknown(word: str, line: str) -> UsageError:
 
 def names() -> list[str]:
     """Gives the first words that may follow `%e2b`, in the order of the help."""
-    return list(dict.fromkeys(name.split()[0] for name in LINE))
+    return list(dict.fromkeys([*(name.split()[0] for name in LINE), *plugins.declared()]))
 
 
 def _help(context: Context, arguments: argparse.Namespace) -> None:
@@ -99,10 +104,12 @@ ALL: Final[tuple[Command, ...]] = (
     *paths.COMMANDS,
     *transfers.COMMANDS,
     *past.COMMANDS,
+    *again.COMMANDS,
     *projects.COMMANDS,
     *lifecycle.COMMANDS,
     *snapshots.COMMANDS,
     *panels.COMMANDS,
+    *settings.COMMANDS,
     *account.COMMANDS,
     _HELP,
 )

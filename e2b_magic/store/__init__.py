@@ -4,7 +4,8 @@
 each user's under a namespace of their own: executions for seven days, cached results for an hour, projects for good.
 """
 
+from e2b_magic.store.executions import RESULT_LIFETIME
 from e2b_magic.store.mapping import KeyValueStore
 from e2b_magic.store.store import CacheInfo, Store, open_store
 
-__all__ = ["CacheInfo", "KeyValueStore", "Store", "open_store"]
+__all__ = ["RESULT_LIFETIME", "CacheInfo", "KeyValueStore", "Store", "open_store"]
