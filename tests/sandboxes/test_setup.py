@@ -17,7 +17,7 @@ from e2b_magic.client import Client
 from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import CommandTimeoutError, InvalidRequestError, RemotePathError, SetupError
-from e2b_magic.project_templates import BUILT_IN, find_template
+from e2b_magic.project_templates import find_template
 from e2b_magic.worker.protocol import Event, Output, Progress
 
 pytestmark = pytest.mark.sandbox
@@ -242,15 +242,6 @@ def test_an_interrupt_at_any_moment_is_survived(client: Client) -> None:
     assert project.state == "ready"
     assert _run(client, "cat stopped/folder*/* | wc -l") == f"{300 * 200}\n"
     assert _run(client, "ls -A /tmp") == ""
-
-
-def test_every_template_is_whole() -> None:
-    """Each built-in template has files, a summary, and a server with a port."""
-    for name in BUILT_IN:
-        template = find_template(name)
-        assert template.summary
-        assert list(template.files.iterdir())
-        assert bool(template.dev) == bool(template.port)
 
 
 def _reaches(client: Client, url: str) -> bool:
