@@ -24,7 +24,17 @@ import httpx
 
 from e2b_magic.config import Worker
 from e2b_magic.exceptions import E2BMagicError, OutcomeUnknownError, WorkerError
-from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Attached, Emit, Envelope, event_from_json, json_default
+from e2b_magic.worker.protocol import (
+    ALIVE,
+    END,
+    REQUEST_ID,
+    Attached,
+    Emit,
+    Envelope,
+    Event,
+    event_from_json,
+    json_default,
+)
 from e2b_magic.worker.requests import REQUESTS
 
 CONNECT_TIMEOUT = 10
@@ -194,16 +204,27 @@ class HttpCaller:
     async def _read(self, response: httpx.Response, emit: Emit) -> Envelope:
         async for line in _lines(response):
             data = json.loads(line)
-            if data["event"] == END:
+            if not isinstance(data, dict) or not isinstance(data.get("envelope", {}), dict):
+                raise httpx.RemoteProtocolError("what came is no event")
+            if data.get("event") == END and "envelope" in data:
                 envelope: Envelope = data["envelope"]
                 return envelope
-            if data["event"] != ALIVE:
-                event = event_from_json(data)
+            if (event := _event(data)) is not None:
                 if isinstance(event, Attached):
                     # The name by which this client knows the worker's backend, so that it knows it again.
                     event = replace(event, backend=self._worker.backend)
                 await emit(event)
         raise httpx.RemoteProtocolError("the stream ended early")
+
+
+def _event(data: dict[str, Any]) -> Event | None:
+    """Gives an event; None for a sign of life, and for what only a newer version knows."""
+    if data.get("event") == ALIVE:
+        return None
+    try:
+        return event_from_json(data)
+    except (KeyError, TypeError):
+        return None
 
 
 def _envelope(response: httpx.Response) -> Envelope | None:

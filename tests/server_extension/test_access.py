@@ -9,12 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
 
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
 
-from .conftest import run
+from .conftest import run, started_kernel
 
 pytestmark = pytest.mark.sandbox
 
@@ -98,25 +97,10 @@ def test_an_id_is_an_id(server: Any, bare: httpx.Client, path: str) -> None:
 
 
 @pytest.fixture
-def kernel(server: Any, bare: httpx.Client) -> Iterator[Callable[[str], str]]:
+def kernel(server: Any) -> Iterator[Callable[[str], str]]:
     """Runs code in a kernel that the server has started, and gives what it prints."""
-    told = {"Authorization": f"token {server.token}"}
-    identity = bare.post("api/kernels", headers=told, json={}).json()["id"]
-    client: Any = BlockingKernelClient(connection_file=str(server.folder / "runtime" / f"kernel-{identity}.json"))
-    client.load_connection_file()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-
-    def execute(code: str) -> str:
-        texts: list[str] = []
-        client.execute_interactive(
-            code, timeout=60, output_hook=lambda message: texts.append(json.dumps(message["content"]))
-        )
-        return "".join(json.loads(text).get("text", text) for text in texts)
-
-    yield execute
-    client.stop_channels()
-    assert bare.delete(f"api/kernels/{identity}", headers=told).status_code == 204
+    with started_kernel(server) as kernel:
+        yield kernel.execute
 
 
 def test_a_kernels_token_opens_the_worker_alone(server: Any, bare: httpx.Client, kernel: Callable[[str], str]) -> None:

@@ -1,0 +1,79 @@
+"""The extension as Jupyter sees it: enabled by its installation, and what kernels are told under which address."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2b_magic.client import Client
+from e2b_magic.exceptions import OutcomeUnknownError, WorkerError
+
+from .conftest import started_kernel
+
+
+def test_an_installation_enables_it() -> None:
+    """Jupyter lists the extension as enabled and valid, by the file that the installation has put into place."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "jupyter", "server", "extension", "list"], check=True, capture_output=True, text=True
+    )
+    lines = [line.strip() for line in (listed.stdout + listed.stderr).splitlines() if "e2b_magic" in line]
+    assert any("enabled" in line for line in lines)
+    assert any("OK" in line for line in lines)
+    file = Path(sysconfig.get_path("data")) / "etc/jupyter/jupyter_server_config.d/e2b_magic.json"
+    assert json.loads(file.read_text()) == {"ServerApp": {"jpserver_extensions": {"e2b_magic": True}}}
+
+
+def test_a_server_starts_whatever_is_set_for_it(start_jupyter: Callable[..., Any]) -> None:
+    """Settings that contradict each other are said in the log, and kernels start."""
+    server = start_jupyter("", {"E2B_API_URL": "http://127.0.0.1:1", "E2B_MAGIC_WORKER_URL": "http://other.example/"})
+    assert "E2B_API_KEY is not set" in server.log
+    with started_kernel(server) as kernel:
+        assert "'E2B_API_URL'" not in kernel.execute("import os; print(list(os.environ))")
+        assert "other.example" not in kernel.execute("print(os.environ['E2B_MAGIC_WORKER_URL'])")
+
+
+def test_a_kernel_that_cannot_reach_the_server_safely_gets_no_token(start_jupyter: Callable[..., Any]) -> None:
+    """Over plain http to another address no token is given out: the log says so, and names the setting."""
+    server = start_jupyter("c.E2BMagicApp.kernel_url = 'http://jupyter.example/base/'\n")
+    with started_kernel(server) as kernel:
+        assert "E2B_MAGIC_WORKER" not in kernel.execute("import os; print(list(os.environ))")
+    assert "kernels are given no worker" in server.log
+    assert "E2BMagicApp.kernel_url" in server.log
+
+
+@pytest.mark.sandbox
+def test_a_server_that_dies_leaves_no_doubt_unsaid(start_jupyter: Callable[..., Any], tmp_path: Path) -> None:
+    """Killed under a command, its outcome is unknown and the output so far is kept; afterwards nobody answers."""
+    server = start_jupyter()
+    client = Client(server.configuration(tmp_path))
+
+    def kill(event: object) -> None:
+        if getattr(event, "text", "") == "begun\n":
+            server.process.kill()
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        client.execute_command("echo begun; sleep 60", on_event=kill)
+    assert caught.value.result is not None
+    assert caught.value.result.stdout == "begun\n"
+    server.process.wait()
+    with pytest.raises(WorkerError, match="does not answer"):
+        client.execute_command("true")
+    client.close()
+
+
+@pytest.mark.sandbox
+def test_a_kernels_token_ends_with_its_server(start_jupyter: Callable[..., Any], tmp_path: Path) -> None:
+    """A token of an earlier server's is refused by the next one, with what is to be done."""
+    server = start_jupyter()
+    stale = server.configuration(tmp_path, E2B_MAGIC_WORKER_TOKEN="e2bw_" + "x" * 43)
+    client = Client(stale)
+    with pytest.raises(WorkerError, match="refused the token: it changes when the server restarts, so restart"):
+        client.execute_command("true")
+    client.close()
