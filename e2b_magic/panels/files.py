@@ -61,6 +61,7 @@ class FilesPanel(View):
         self.editor = Editor(self)
         self.rows = Rows(self._pressed, self._turned, heading=f"{'size':>8}  name", empty="There is nothing here.")
         self.choice = HTML()
+        self.choice.add_class("e2b-whole")
         self.link = HTML()
         self.download_button = button("Download", "Hand the file to the browser", self._download, icon="download")
         self.rename_button = button("Rename", "Give it another name or place", self._ask_to_rename, icon="i-cursor")

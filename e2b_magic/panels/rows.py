@@ -68,7 +68,7 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._pool.append(self._button(len(self._pool)))
         for button, row in zip(self._pool, rows, strict=False):
             with button.hold_sync():
-                button.description = one_line(row.text)
+                button.description = _indented(row.text)
                 button.tooltip = one_line(row.whole)
                 button._dom_classes = ("e2b-row", "e2b-chosen") if row.chosen else ("e2b-row",)  # noqa: SLF001  one message instead of two
         shown = tuple(self._pool[: len(rows)])
@@ -97,3 +97,8 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
         for button in self._pool:
             button.close()
         super().close()
+
+
+def _indented(text: str) -> str:
+    """Gives a text on one line, with the spaces that it begins with."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
