@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "worker": LEAVES | {"sandboxes"},
     "project_templates": {"exceptions"},
     "client": LEAVES | {"project_templates", "store", "worker.protocol", "worker.requests", "worker.caller"},
-    "panels": LEAVES | {"client", "store", "worker.protocol", "worker.requests"},
+    "panels": LEAVES | {"client", "project_templates", "store", "worker.protocol", "worker.requests"},
     "magics": LEAVES | {"client", "panels", "project_templates", "store", "worker.protocol", "worker.requests"},
     "server_extension": LEAVES | {"sandboxes", "worker"},
     "cli": LEAVES | {"embedded"},

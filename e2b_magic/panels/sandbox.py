@@ -135,7 +135,7 @@ class SandboxPanel(View):
 
     async def _snapshot(self, name: str) -> None:
         snapshot = await self.client.asnapshot_sandbox(name)
-        self.message.say(f"Took snapshot {snapshot.snapshot_id}: %e2b create --template {snapshot.snapshot_id} uses it")
+        self.message.say(f"Took snapshot {snapshot.snapshot_id}: %e2b new --template {snapshot.snapshot_id} uses it")
 
     def _ask_to_fork(self) -> None:
         question, name = "Project that gets the copy", f"{self.client.project}-copy"

@@ -1,4 +1,4 @@
-"""The *Server* tab: dev servers and other background jobs of the sandbox, their logs, and the way to their pages."""
+"""The *Server* tab: a project set up from a template, its dev servers and other jobs, their logs and pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from concurrent.futures import Future
 from typing import Final
 
-from ipywidgets import HTML, Text, VBox
+from ipywidgets import HTML, Dropdown, Text, VBox
 
 from e2b_magic.client import Client
 from e2b_magic.client.changes import Change, JobChanged, ProjectChanged, SettingsChanged
@@ -17,6 +17,7 @@ from e2b_magic.panels.fields import on_enter
 from e2b_magic.panels.output import CHARACTERS, LINES, OutputBox
 from e2b_magic.panels.rows import Row, Rows
 from e2b_magic.panels.view import Refresh, View
+from e2b_magic.project_templates import template_names
 from e2b_magic.quantities import ago
 from e2b_magic.records import BackgroundJob
 from e2b_magic.terminal import one_line
@@ -47,9 +48,14 @@ class ServerPanel(View):
 
     def _build(self) -> None:
         settings = {"continuous_update": False, "style": FITTING}
-        known = self.client.get_project_info().port
-        self.command = Text(description="Server", placeholder="such as python3 -m http.server $PORT", **settings)
-        self.port = Text(value=str(known or 8000), description="Port", **settings)
+        project = self.client.get_project_info()
+        self.template = Dropdown(options=template_names(), description="Template", style=FITTING)
+        bring = "Bring the template's files into the project, and install what they need"
+        self.setup_button = button("Set up", bring, self.set_up, icon="cubes")
+        example = "such as python3 -m http.server $PORT"
+        self.command = Text(description="Server", placeholder=example, **settings)
+        self.port = Text(value=str(project.port or 8000), description="Port", **settings)
+        self.command.value = project.dev
         self.port.layout.flex = "0 1 110px"
         told = "Start it in the project's directory, and wait until its port answers"
         self.start_button = button("Start", told, self.begin, icon="play", button_style="primary")
@@ -62,7 +68,29 @@ class ServerPanel(View):
         on_enter(self, self.command, self.begin)
         hidden = {"display": "none", "width": "100%"}
         self.details = VBox([line(self.link, self.stop_button), self.output], layout=hidden)
-        self.show(line(self.command, self.port, self.start_button, refresh), self.rows, self.details)
+        self.show(
+            line(self.template, self.setup_button),
+            line(self.command, self.port, self.start_button, refresh),
+            self.rows,
+            self.details,
+        )
+
+    def set_up(self) -> None:
+        """Brings a template's files into the current project; files that were edited there are left alone."""
+        self.message.clear()
+        self._follow_nothing()
+        self.start(lambda: self._set_up(self.template.value))
+
+    async def _set_up(self, template: str) -> None:
+        self.setup_button.disabled, self.details.layout.display = True, None
+        name = self.client.project
+        self.message.say(f"Setting up {name} from {template}")
+        try:
+            project = await self.aside(lambda: self.client.setup_project(name, template=template, on_event=self._take))
+        finally:
+            self.setup_button.disabled = False
+        self.command.value, self.port.value = project.dev, str(project.port or self.port.value)
+        self.message.say(f"{name} is set up in {project.path}" + (": Start serves it" if project.dev else ""))
 
     def begin(self) -> None:
         """Starts the server that the fields name; one that has the port is replaced."""

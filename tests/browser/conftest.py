@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.sandbox)
+            item.add_marker(pytest.mark.timeout(300))
             item.add_marker(pytest.mark.skipif(chromium() is None, reason="there is no chromium on the PATH"))
             item.add_marker(pytest.mark.skipif(find_spec("playwright") is None, reason="there is no playwright"))
 

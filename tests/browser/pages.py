@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from .conftest import Jupyter
 
-PATIENCE = 30_000
+PATIENCE = 60_000
 """How long anything may take to be seen, in milliseconds: the machine may be busy."""
 LOAD = "%load_ext e2b_magic"
 PANEL = "%e2b panel"

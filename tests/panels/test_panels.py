@@ -426,6 +426,22 @@ def test_a_server_is_started_seen_and_stopped(live: Client) -> None:
     panel.close()
 
 
+def test_a_project_is_set_up_and_served(live: Client) -> None:
+    """A template's files are brought, the fields say how they are served, and that works."""
+    live.use_project("shop")
+    panel = ServerPanel(live)
+    panel.template.value = "static"
+    press(panel.setup_button)
+    until(lambda: "is set up" in panel.message.value, panel.message.value)
+    assert panel.command.value == live.get_project_info("shop").dev
+    press(panel.start_button)
+    until(lambda: "answers on port" in panel.message.value, panel.message.value)
+    until(lambda: "Its page" in panel.link.value)
+    live.kill_sandbox("shop")
+    live.use_project("default")
+    panel.close()
+
+
 def test_a_start_is_given_up(live: Client) -> None:
     """Stop while the port does not answer yet ends the server."""
     panel = ServerPanel(live)
