@@ -64,7 +64,7 @@ def _usage(sandbox: Sandbox) -> Usage:
     return usage
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_the_memory_of_all_processes_together_is_bounded(start: Start, run: Any) -> None:
     """Ten processes that together use too much are killed until the rest fits; the sandbox and the daemon go on."""
     sandbox = await start(Limits(memory_bytes=256 * MEBIBYTE))
@@ -91,7 +91,7 @@ async def test_without_a_group_their_sum_is_not_bounded(
     assert int((await run(sandbox, "python3", "-c", script)).out) >= 7
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_many_small_processes_do_not_cost_the_sandbox(start: Start, run: Any) -> None:
     """When memory is used up by processes smaller than the agent, those are killed and not the agent."""
     sandbox = await start(Limits(memory_bytes=64 * MEBIBYTE))
@@ -107,7 +107,7 @@ async def test_many_small_processes_do_not_cost_the_sandbox(start: Start, run: A
     assert int(agents) < 1000
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_processes_are_bounded_by_the_group_too(start: Start, run: Any) -> None:
     """The group knows the sandbox's number of processes and counts those that are there."""
     sandbox = await start(Limits(processes=40))
@@ -118,7 +118,7 @@ async def test_processes_are_bounded_by_the_group_too(start: Start, run: Any) ->
     assert int((place.path / "pids.current").read_text()) == 1
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_processor_time_is_bounded(start: Start, run: Any) -> None:
     """A sandbox with half a processor uses no more than that."""
     sandbox = await start(Limits(cpus=0.5))
@@ -132,7 +132,7 @@ async def test_processor_time_is_bounded(start: Start, run: Any) -> None:
     assert 0 < float(ran.out) < 1.3
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_what_is_frozen_stands_still_and_can_be_killed(start: Start, run: Any) -> None:
     """Frozen, a sandbox uses no processor time; thawed it goes on; killed while frozen it ends."""
     sandbox = await start()
@@ -154,7 +154,7 @@ async def test_what_is_frozen_stands_still_and_can_be_killed(start: Start, run: 
     process.close()
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_a_group_counts_as_the_list_of_processes_does(start: Start, run: Any) -> None:
     """Processor time and memory from the group and from `/proc` are of the same order."""
     sandbox = await start()
@@ -174,7 +174,7 @@ async def test_a_group_counts_as_the_list_of_processes_does(start: Start, run: A
     process.close()
 
 
-@pytest.mark.sandbox
+@pytest.mark.control_groups
 async def test_a_sandbox_leaves_no_group(start: Start, run: Any) -> None:
     """When a sandbox has ended, its group is gone with it."""
     sandbox = await start()

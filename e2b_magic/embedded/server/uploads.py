@@ -5,7 +5,9 @@ The body is taken as it comes, and the client waits while the disk does, so that
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import os
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +20,7 @@ from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.multipart import PartBegin, PartData, PartReader
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, as_file_errors
 
+_log = logging.getLogger(__name__)
 # What is gathered before a thread writes it, in bytes.
 _BATCH = 512 * 1024
 _METADATA_HEADER = "x-metadata-"
@@ -49,7 +52,7 @@ def metadata_of(request: Request) -> dict[str, str]:
 
 
 class FileWriter:
-    """A file of a sandbox that is being written.
+    """A file of a sandbox that is being written: one batch in a thread, while the next one is gathered.
 
     Args:
         descriptor: It, open for writing; closed with the writer.
@@ -60,6 +63,7 @@ class FileWriter:
         self._descriptor = descriptor
         self._pending: list[bytes] = []
         self._size = 0
+        self._writing: asyncio.Task[None] | None = None
         self.entry = entry
 
     @classmethod
@@ -69,29 +73,54 @@ class FileWriter:
             return cls(*await contained.open_write(path, user, metadata=dict(metadata)))
 
     async def write(self, content: bytes) -> None:
-        """Writes some content, at once or with what follows."""
-        self._pending.append(content)
-        self._size += len(content)
-        if self._size >= _BATCH:
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Writes what was gathered.
+        """Writes some content, at once or with what follows.
 
         Raises:
             ProtocolError: The disk is full.
         """
+        self._pending.append(content)
+        self._size += len(content)
+        if self._size >= _BATCH:
+            await self._settle()
+            self._begin()
+
+    async def flush(self) -> None:
+        """Writes what was gathered, and returns when all is written.
+
+        Raises:
+            ProtocolError: The disk is full.
+        """
+        await self._settle()
+        self._begin()
+        await self._settle()
+
+    def _begin(self) -> None:
         content, self._pending, self._size = b"".join(self._pending), [], 0
+        self._writing = asyncio.get_running_loop().create_task(in_thread(_write_all, self._descriptor, content))
+
+    async def _settle(self) -> None:
+        if self._writing is None:
+            return
         try:
-            await in_thread(_write_all, self._descriptor, content)
+            await asyncio.shield(self._writing)
         except OSError as error:
+            self._writing = None
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise ProtocolError(507, "not enough disk space available") from error
             raise
+        self._writing = None
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file, after what is just being written to it."""
+        if self._writing is None:
+            os.close(self._descriptor)
+        else:
+            self._writing.add_done_callback(self._close)
+
+    def _close(self, writing: asyncio.Task[None]) -> None:
         os.close(self._descriptor)
+        if not writing.cancelled() and writing.exception() is not None:
+            _log.info("the rest of a broken upload was not written: %s", writing.exception())
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
