@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,14 @@ from e2b_magic.exceptions import FileError, RemoteFileNotFoundError, RemotePathE
 pytestmark = pytest.mark.sandbox
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Gives a client whose server the module's tests share."""
+@pytest.fixture(scope="module", params=["in-process", "http"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start_jupyter: Callable[[], Any]
+) -> Iterator[Client]:
+    """Gives a client whose server the module's tests share, with its worker here or behind a Jupyter server."""
     directory = tmp_path_factory.mktemp("paths") / "e2b-magic"
-    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    here = from_environment({"E2B_MAGIC_DIRECTORY": str(directory)})
+    client = Client(here if request.param == "in-process" else start_jupyter().configuration(directory))
     yield client
     client.close()
     runtime.stop(directory / "embedded")

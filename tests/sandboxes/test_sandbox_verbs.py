@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,23 @@ from e2b_magic.exceptions import InvalidRequestError
 pytestmark = pytest.mark.sandbox
 
 
-@pytest.fixture
-def client(configuration: Configuration) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def jupyter(start_jupyter: Callable[[], Any]) -> Any:
+    """Gives a Jupyter server, for the tests whose worker is behind one."""
+    return start_jupyter()
+
+
+@pytest.fixture(params=["in-process", "http"])
+def client(request: pytest.FixtureRequest, configuration: Configuration, tmp_path: Path) -> Iterator[Client]:
     """Gives a client on an embedded server of the test's own, which is stopped afterwards."""
+    served = configuration.directory
+    if request.param == "http":
+        server = request.getfixturevalue("jupyter")
+        configuration, served = server.configuration(tmp_path / "e2b-magic"), server.directory
     client = Client(configuration)
     yield client
     client.close()
-    runtime.stop(configuration.directory / "embedded")
+    runtime.stop(served / "embedded")
 
 
 def test_a_sandbox_is_made_before_anything_runs(client: Client) -> None:

@@ -79,6 +79,7 @@ class PeekDirectory(OnPath):
     """List a directory if there is a sandbox that runs; the answer's `entries` are empty where there is none."""
 
     type: ClassVar[str] = "peek_directory"
+    repeatable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ class CompareFiles(_WithFiles):
     """
 
     type: ClassVar[str] = "compare_files"
+    repeatable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
