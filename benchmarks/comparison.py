@@ -107,9 +107,10 @@ class FreshBubblewrap:
                 data=data,
                 seccomp=None if program is None else hold("filter", program),
                 information=information,
+                boot_id=hold("boot", b"0\n"),
             )
             arguments = hold("arguments", bubblewrap.arguments(layout))
-            passed = [arguments, information, *(descriptor for descriptor, _ in data.values())]
+            passed = [arguments, information, layout.boot_id, *(descriptor for descriptor, _ in data.values())]
             identity = self._state.identity
             subprocess.run(
                 ["bwrap", "--args", str(arguments), "--", "/bin/bash", "-lc", "true"],

@@ -21,6 +21,7 @@ LAYOUT = bubblewrap.Layout(
     data={"/etc/passwd": (5, 0o444)},
     seccomp=6,
     information=7,
+    boot_id=8,
 )
 MOUNTS = {"--bind": 2, "--ro-bind": 2, "--ro-bind-try": 2, "--overlay": 3, "--tmpfs": 1, "--proc": 1, "--dev": 1}
 MOUNTS |= {"--dir": 1, "--symlink": 2, "--ro-bind-data": 2}

@@ -34,6 +34,7 @@ SHOWN_OF_ETC = (
     "ssl/certs",
     "ssl/openssl.cnf",
 )
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 TOP_LEVEL = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -47,6 +48,7 @@ class Layout:
         top_level: The host's `/bin` and the like: by name, the target of the link, or None for a real directory.
         interpreter: The agent's.
         shared_memory_bytes: The size of `/dev/shm`.
+        boot_id: The descriptor that what the sandbox sees as the kernel's boot id is read from.
         data: By path inside, the descriptor that a read-only file's contents are read from, and its permission bits.
         seccomp: The descriptor of the filter program; None where there is none for this machine.
         information: The descriptor that bubblewrap tells the agent's process id on.
@@ -59,6 +61,7 @@ class Layout:
     top_level: Mapping[str, str | None]
     interpreter: Interpreter
     shared_memory_bytes: int
+    boot_id: int
     data: Mapping[str, tuple[int, int]]
     seccomp: int | None
     information: int
@@ -127,6 +130,8 @@ def _own_files(layout: Layout) -> Iterator[Rule]:
 
 def _devices(layout: Layout) -> Iterator[Rule]:
     yield Rule("processes' files", ("--proc", "/proc"))
+    # One for each start: by it a client of E2B's tells whether a sandbox went on or began anew.
+    yield Rule("boot id", ("--perms", "0444", "--ro-bind-data", str(layout.boot_id), BOOT_ID))
     yield Rule("devices", ("--dev", "/dev"))
     size = str(layout.shared_memory_bytes)
     yield Rule("shared memory", ("--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"))  # noqa: S108 - a mount

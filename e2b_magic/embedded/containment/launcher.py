@@ -12,6 +12,7 @@ import queue
 import socket
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -226,6 +227,7 @@ class Launcher:
             top_level=_top_level(),
             interpreter=self._interpreter,
             shared_memory_bytes=limits.shared_memory_bytes,
+            boot_id=hold("boot", f"{uuid.uuid4()}\n".encode()),
             data=data,
             seccomp=None if filter_program is None else hold("filter", filter_program),
             information=information,
@@ -236,7 +238,8 @@ class Launcher:
     ) -> subprocess.Popen[bytes]:
         arguments = sealed("arguments", bubblewrap.arguments(layout, without=self._without))
         closing.callback(os.close, arguments)
-        passed = [arguments, channel, layout.information, *(descriptor for descriptor, _ in layout.data.values())]
+        data = [layout.boot_id, *(descriptor for descriptor, _ in layout.data.values())]
+        passed = [arguments, channel, layout.information, *data]
         identity = state.identity
         return subprocess.Popen(
             ["bwrap", "--args", str(arguments), "--", *bubblewrap.command(layout, channel)],

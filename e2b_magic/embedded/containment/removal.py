@@ -79,7 +79,7 @@ def _remove(top: int, name: str, names: Iterator[str]) -> None:
     os.rmdir(name, dir_fd=top)
 
 
-def reclaim(directory: Path) -> list[str]:
+def reclaim(directory: Path, keep: str | None = None) -> list[str]:
     """Removes what sandboxes of servers that are no more have left behind, and gives their names.
 
     Whatever else lies there, a link above all, stays as it is; so does a directory that cannot be removed, which the
@@ -87,6 +87,7 @@ def reclaim(directory: Path) -> list[str]:
 
     Args:
         directory: Where the sandboxes' directories lie; each is locked as long as its sandbox lives.
+        keep: The name of the file that a directory holds which is not to go; None for none.
 
     Raises:
         EmbeddedServerError: It is a link or no directory, or another user's.
@@ -95,17 +96,20 @@ def reclaim(directory: Path) -> list[str]:
         with _opened(directory) as states:
             if os.fstat(states).st_uid != os.geteuid():
                 raise EmbeddedServerError(f"{directory} belongs to another user: move it away")
-            return [name for name in sorted(filter(_NAME.fullmatch, os.listdir(states))) if _reclaim(states, name)]  # noqa: PTH208
+            names = sorted(filter(_NAME.fullmatch, os.listdir(states)))  # noqa: PTH208
+            return [name for name in names if _reclaim(states, name, keep)]
     except NotADirectoryError as error:
         raise EmbeddedServerError(f"{directory} is a link, or no directory: move it away") from error
 
 
-def _reclaim(states: int, name: str) -> bool:
+def _reclaim(states: int, name: str, keep: str | None) -> bool:
     """Whether a sandbox's directory was left behind, and now is gone."""
     try:
         with _opened(name, states) as state:
             fcntl.flock(state, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.end(os.fstat(state).st_uid)
+            if keep in os.listdir(state):  # noqa: PTH208 - pathlib knows no directory by its descriptor
+                return False
             _empty(state)
             os.rmdir(name, dir_fd=states)
     except BlockingIOError:

@@ -8,6 +8,7 @@ killed, so a server that is killed itself would leave it behind, frozen.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from e2b_magic.embedded.containment.cgroups import ControlGroup
 from e2b_magic.embedded.containment.freezing import FreezeError, Hold
@@ -35,9 +36,14 @@ class Freezer:
         if self._group is not None and self._group.lets_the_frozen_die:
             await self._freeze_group(self._group)
             return
+        self._hold = Hold(self._agent)
         try:
-            self._hold = await _hold(self._agent)
+            await asyncio.shield(asyncio.wrap_future(self._hold.taken))
+        except asyncio.CancelledError:
+            self._hold.let_go()
+            raise
         except FreezeError:
+            self._hold = None
             if self._group is None or "freezer" not in self._group.controllers:
                 raise
             await self._freeze_group(self._group)
@@ -62,14 +68,5 @@ class Freezer:
         if self._hold is not None:
             self._hold.let_go()
         elif self._group is not None:
-            self._group.thaw()
-
-
-async def _hold(agent: int) -> Hold:
-    hold = Hold(agent)
-    try:
-        await asyncio.shield(asyncio.wrap_future(hold.taken))
-    except asyncio.CancelledError:
-        hold.let_go()
-        raise
-    return hold
+            with suppress(FileNotFoundError):  # it has died already
+                self._group.thaw()

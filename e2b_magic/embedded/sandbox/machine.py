@@ -266,9 +266,15 @@ class Machine:
         """
         if self._agent is None or self.ended.done():
             raise AgentError("gone", "the sandbox has ended")
-        freezer = Freezer(self.agent, self.group)
-        await freezer.freeze()
-        self._freezer = freezer
+        freezer = self._freezer = Freezer(self.agent, self.group)
+        try:
+            await freezer.freeze()
+        except BaseException:
+            self._freezer = None
+            raise
+        if self._reason:  # killed in this very moment
+            freezer.let_die()
+            raise AgentError("gone", "the sandbox has ended")
 
     async def thaw(self) -> None:
         """Lets everything go on; of an ended machine, nothing."""

@@ -76,3 +76,22 @@ def texts_in(body: Mapping[str, Any], name: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise ProtocolError(400, f"{name} must be an object whose values are text")
     return value
+
+
+def flag_in(body: Mapping[str, Any], name: str, *, otherwise: bool) -> bool:
+    """Gives a truth value in a body.
+
+    Args:
+        body: The request's body, or an object in it.
+        name: What it is called there.
+        otherwise: What it is where it is missing, or null.
+
+    Raises:
+        ProtocolError: It is something else.
+    """
+    value = body.get(name)
+    if value is None:
+        return otherwise
+    if not isinstance(value, bool):
+        raise ProtocolError(400, f"{name} must be true or false")
+    return value

@@ -28,7 +28,9 @@ from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.server.application import Application
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol
+from e2b_magic.embedded.server.record import FILE, Record, kept_in
 from e2b_magic.embedded.server.sandboxes import Sandboxes
+from e2b_magic.embedded.server.snapshots import Snapshots
 from e2b_magic.embedded.server.templates import Templates
 from e2b_magic.embedded.server.tokens import new_api_key
 from e2b_magic.embedded.settings import Settings
@@ -137,8 +139,11 @@ async def _until_told(application: Application, sandboxes: Sandboxes, idle_timeo
     _log.info("ending: %s", "told to" if told.is_set() else "nobody needs the server")
 
 
-def _clear(states: Path) -> None:
-    """Makes the directory of the sandboxes' directories, without any that a killed server left.
+def _clear(states: Path) -> tuple[list[Record], list[str]]:
+    """Makes the directory of the sandboxes' directories, without those of sandboxes that ran in a killed server.
+
+    Returns:
+        The paused ones that are there, and the ids of those that were.
 
     Raises:
         EmbeddedServerError: Something else stands in its place.
@@ -149,8 +154,10 @@ def _clear(states: Path) -> None:
         raise EmbeddedServerError(
             f"{states} is no directory, as the embedded server needs it to be: move it away"
         ) from error
-    for name in reclaim(states):
+    lost = reclaim(states, keep=FILE)
+    for name in lost:
         _log.info("removed the files of sandbox %s, whose server is gone", name)
+    return kept_in(states), lost
 
 
 async def serve(directory: Path, idle_timeout: float, settings: Settings, ready: Callable[[], None]) -> None:
@@ -169,11 +176,16 @@ async def serve(directory: Path, idle_timeout: float, settings: Settings, ready:
     gateway = Gateway.from_environment(os.environ)
     descriptors = _raise_descriptor_limit()
     states = directory / "sandboxes"
-    await in_thread(_clear, states)
+    paused, lost = await in_thread(_clear, states)
+    snapshots = Snapshots(directory / "snapshots")
+    await in_thread(snapshots.load)
     launcher, report = await prepare(states)
     _log.info("%s", report)
     templates = Templates.from_environment(os.environ)
-    sandboxes = Sandboxes(states, launcher, settings.limits, gateway, pool=settings.pool, templates=templates)
+    sandboxes = Sandboxes(
+        states, launcher, settings.limits, gateway, snapshots, pool=settings.pool, templates=templates
+    )
+    sandboxes.adopt(paused, lost)
     api_key = new_api_key()
     application = Application(sandboxes, api_key)
     # However low the limit: the rest is for sandboxes, and for what requests under way open in them.

@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import unquote, unquote_plus
 
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.sandboxes import LiveSandbox
+from e2b_magic.embedded.server.record import Record
 
 _STATES = frozenset({"running", "paused"})
 _LARGEST_PAGE = 100
@@ -105,21 +105,21 @@ class Query:
             after=_position_in(token) if token else None,
         )
 
-    def _wants(self, sandbox: LiveSandbox) -> bool:
+    def _wants(self, sandbox: Record) -> bool:
         return (
-            "running" in self.states
+            sandbox.state in self.states
             and self.template in (None, sandbox.creation.template)
             and sandbox.started_at >= self.started_after
             and self.metadata.items() <= sandbox.creation.metadata.items()
         )
 
-    def _follows(self, sandbox: LiveSandbox) -> bool:
+    def _follows(self, sandbox: Record) -> bool:
         if self.after is None:
             return True
         position = _position_of(sandbox)
         return position < self.after if self.descending else position > self.after
 
-    def page(self, sandboxes: Iterable[LiveSandbox]) -> tuple[list[LiveSandbox], str | None]:
+    def page(self, sandboxes: Iterable[Record]) -> tuple[list[Record], str | None]:
         """Gives one page of the sandboxes wanted, and the token for the next if there is one."""
         wanted = [sandbox for sandbox in sandboxes if self._wants(sandbox) and self._follows(sandbox)]
         wanted.sort(key=_position_of, reverse=self.descending)
@@ -127,5 +127,5 @@ class Query:
         return page, _token_of(_position_of(page[-1])) if len(wanted) > len(page) else None
 
 
-def _position_of(sandbox: LiveSandbox) -> Position:
+def _position_of(sandbox: Record) -> Position:
     return sandbox.started_at, sandbox.id

@@ -19,7 +19,7 @@ from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.usage import Usage, usages_of
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
-from e2b_magic.embedded.server.sandboxes import LiveSandbox
+from e2b_magic.embedded.server.live import LiveSandbox
 
 # Seconds between two looks (E2B's own figure), and how long they are remembered.
 INTERVAL, REMEMBERED = 5.0, 3600.0
@@ -89,7 +89,7 @@ class Metrics:
 
     def _keep(self, sandbox: LiveSandbox, usage: Usage) -> None:
         now = time.monotonic()
-        age = max(time.time() - sandbox.started_at, 0.0)
+        age = max(time.time() - sandbox.record.started_at, 0.0)
         history = self._histories.setdefault(sandbox, _History(looked=now - age))
         # Time that a sandbox used before it was started anew, or that another counted, is not taken off.
         used = max(usage.cpu_seconds - history.usage.cpu_seconds, 0.0)

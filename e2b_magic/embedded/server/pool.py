@@ -74,6 +74,26 @@ class Pool:
             raise
         return sandbox
 
+    async def start_on(self, directory: Path, environment: Mapping[str, str], tree: Path | None) -> Sandbox:
+        """Starts a sandbox on files that are there already, which stay if it does not start.
+
+        Args:
+            directory: Where they are; its name is the sandbox's id.
+            environment: The variables of its processes.
+            tree: The root file system that it gets; None for the host's.
+
+        Raises:
+            ContainmentError: This machine cannot contain it.
+        """
+        return await Sandbox.start(
+            sandbox_id=directory.name,
+            directory=directory,
+            envs=environment,
+            limits=self._limits,
+            launcher=self._launcher,
+            tree=tree,
+        )
+
     async def close(self) -> None:
         """Ends those that stand ready, and starts none any more."""
         self._closed = True

@@ -18,8 +18,8 @@ from e2b_magic.embedded.egress.proxy import PORT as PROXY_PORT
 from e2b_magic.embedded.sandbox.sandbox import AgentError
 from e2b_magic.embedded.server.connections import Streams, hand_over
 from e2b_magic.embedded.server.exchange import Exchange
+from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, port_error, port_not_open
-from e2b_magic.embedded.server.sandboxes import LiveSandbox
 
 _CHUNK = 64 * 1024
 
@@ -38,7 +38,7 @@ async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receiv
         raise port_error(error, sandbox.id, port) from error
     inside = await asyncio.open_connection(sock=connection)
     try:
-        exchange = Exchange(inside, sandbox.request_host(port))
+        exchange = Exchange(inside, sandbox.record.request_host(port))
         agreement = await _answered(exchange, scope, receive, send)
         if agreement is not None:
             client = hand_over(scope)

@@ -72,6 +72,11 @@ def sandbox_not_found(sandbox_id: str) -> ProtocolError:
     return ProtocolError(502, "The sandbox was not found", sandboxId=sandbox_id)
 
 
+def no_such_sandbox(sandbox_id: str) -> ProtocolError:
+    """Gives the answer of E2B's control routes for a sandbox that is not there."""
+    return ProtocolError(404, f"sandbox \"{sandbox_id}\" doesn't exist or you don't have access to it")
+
+
 def port_not_open(sandbox_id: str, port: int) -> ProtocolError:
     """Gives the answer of E2B's proxy for a port that nothing listens on."""
     message = "The sandbox is running but port is not open"

@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from e2b_magic.embedded.server.connections import transport_of
 from e2b_magic.embedded.server.envd import ENVD_PORT
 from e2b_magic.embedded.server.files import signature_of
+from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.ports import forward
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, sandbox_not_found
-from e2b_magic.embedded.server.sandboxes import LiveSandbox, Sandboxes
+from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import equal
 
 _HOST = re.compile(r"(?:127\.0\.0\.1|localhost|(?:(\d{1,5})-([a-z0-9-]+)\.localhost))(?::\d{1,5})?")
@@ -83,27 +84,28 @@ class Routing:
             await PlainTextResponse("missing header", 400)(scope, receive, send)
             return
         if target is None and scope["path"] == "/files":
-            sandbox, port = self._signed(Request(scope)), ENVD_PORT
+            sandbox, port = await self._find(self._signed(Request(scope))), ENVD_PORT
         elif target is None:
             await self._control(scope, receive, send)
             return
         else:
-            sandbox, port = self._find(target.sandbox_id), target.port
+            sandbox, port = await self._find(target.sandbox_id), target.port
         await self._enter(sandbox, port, scope, receive, send)
 
-    def _find(self, sandbox_id: str) -> LiveSandbox:
-        sandbox = self._sandboxes.get(sandbox_id)
+    async def _find(self, sandbox_id: str) -> LiveSandbox:
+        sandbox = self._sandboxes.get(sandbox_id) or await self._sandboxes.pauses.wake(sandbox_id)
         if sandbox is None:
             raise sandbox_not_found(sandbox_id)
         return sandbox
 
-    def _signed(self, request: Request) -> LiveSandbox:
+    def _signed(self, request: Request) -> str:
+        """Gives the id of the sandbox whose token has signed a request."""
         signature = signature_of(request)
         if signature is None:
             raise ProtocolError(401, "missing signature query parameter")
-        for sandbox in self._sandboxes:
-            if signature.matches(sandbox.token):
-                return sandbox
+        for record in self._sandboxes.records:
+            if signature.matches(record.token):
+                return record.id
         raise ProtocolError(401, "invalid signature")
 
     async def _enter(self, sandbox: LiveSandbox, port: int, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,5 +122,5 @@ class Routing:
 
 
 def _check_traffic(sandbox: LiveSandbox, headers: Headers) -> None:
-    if not sandbox.public and not equal(headers.get("e2b-traffic-access-token"), sandbox.traffic_token):
+    if not sandbox.record.public and not equal(headers.get("e2b-traffic-access-token"), sandbox.record.traffic_token):
         raise ProtocolError(403, "the e2b-traffic-access-token header is missing or wrong", sandboxId=sandbox.id)

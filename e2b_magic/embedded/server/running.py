@@ -22,6 +22,7 @@ from protobuf import Oneof
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Process, Sandbox
 from e2b_magic.embedded.server.events import Channel, end_event
 from e2b_magic.embedded.server.input import Input
+from e2b_magic.embedded.server.log import SandboxLog
 from e2b_magic.embedded.server.output import Listener, Output
 
 # How long a late `Connect` still learns how a process ended, in seconds (E2B's figure).
@@ -37,6 +38,7 @@ class RunningProcess:
         tag: The name the client gave it; None for none.
         terminal: Whether it runs on a terminal.
         lifetime: Ends it when its time is over; None where that is not limited.
+        left: Seconds of its lifetime that are left, while its clock stands; None where it does not.
         expired: Whether its lifetime ended before it did.
         end: The event of its end; None while it runs.
     """
@@ -49,6 +51,7 @@ class RunningProcess:
         self.terminal = terminal
         self.expired = False
         self.lifetime: asyncio.TimerHandle | None = None
+        self.left: float | None = None
         self.end: ProcessEvent | None = None
         channels: dict[int, Channel] = {process.stdout: "pty"}
         if not terminal:
@@ -64,6 +67,22 @@ class RunningProcess:
         if self.tag is not None:
             info.tag = self.tag
         return info
+
+    @property
+    def status(self) -> str:
+        """How it ended, in the words of its last event; empty while it runs."""
+        match self.end.event if self.end is not None else None:
+            case Oneof(value=ProcessEvent.EndEvent() as end):
+                return end.status
+            case _:
+                return ""
+
+    def suspend(self) -> None:
+        """Stops the clock of its lifetime."""
+        if self.lifetime is not None:
+            self.left = self.lifetime.when() - asyncio.get_running_loop().time()
+            self.lifetime.cancel()
+            self.lifetime = None
 
     def listen(self) -> Listener:
         """Gives a listener to its output; of a process that ended, to the end alone."""
@@ -107,10 +126,12 @@ class Processes:
 
     Args:
         contained: The sandbox they run in.
+        log: Where their starts and ends are told.
     """
 
-    def __init__(self, contained: Sandbox) -> None:
+    def __init__(self, contained: Sandbox, log: SandboxLog) -> None:
         self._contained = contained
+        self._log = log
         self._running: dict[int, RunningProcess] = {}
         self._ended: dict[int, RunningProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,6 +144,7 @@ class Processes:
         # The kernel may give the id of an ended process to a new one, which then is the one that is meant.
         self._ended.pop(process.pid, None)
         self._running[process.pid] = process
+        self._log.add(f"process {process.pid} started", event="process_start", pid=str(process.pid))
         self._spawn(self._watch(process))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -134,11 +156,27 @@ class Processes:
         await process.wait()
         del self._running[process.pid]
         self._ended[process.pid] = process
+        status = process.status
+        self._log.add(
+            f"process {process.pid} ended: {status}", event="process_end", pid=str(process.pid), status=status
+        )
         asyncio.get_running_loop().call_later(REPLAY_SECONDS, self._forget, process)
 
     def limit(self, process: RunningProcess, seconds: float) -> None:
         """Ends a process, whether or not anyone still follows it, when its lifetime is over."""
         process.lifetime = asyncio.get_running_loop().call_later(seconds, self._expire, process)
+
+    def suspend(self) -> None:
+        """Stops the clocks of all lifetimes, the sandbox standing still: time that passes now is not theirs."""
+        for process in self:
+            process.suspend()
+
+    def resume(self) -> None:
+        """Lets the clocks of all lifetimes go on."""
+        for process in self:
+            if process.left is not None:
+                self.limit(process, process.left)
+                process.left = None
 
     def _expire(self, process: RunningProcess) -> None:
         process.expired = True

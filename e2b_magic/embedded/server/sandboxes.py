@@ -1,8 +1,9 @@
-"""The sandboxes that are alive, from their creation to their end.
+"""The sandboxes that there are, from their creation to their end.
 
-`Sandboxes` is the register. A sandbox ends in one of three ways: a client kills it, its time is over, or it dies by
-itself; all three go through `end`, once. It first leaves the register, so that its health is answered with "not
-found"; then its open connections are reset; then everything in it is killed and its files are removed.
+`Sandboxes` is the register: every sandbox has a `Record` in it, a running one a `LiveSandbox` too, and a paused one is
+in `pauses`. A running sandbox ends in one of three ways: a client kills it, its time is over, or it dies by itself; all
+three go through `end`, once. It first leaves the register, so that its health is answered with "not found"; then its
+open connections are reset; then everything in it is killed and its files are removed.
 """
 
 from __future__ import annotations
@@ -10,25 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import remove_state
 from e2b_magic.embedded.egress.gateway import Gateway
-from e2b_magic.embedded.egress.proxy import Egress, proxy_variables
+from e2b_magic.embedded.egress.proxy import proxy_variables
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import reset
 from e2b_magic.embedded.server.creation import Creation
-from e2b_magic.embedded.server.envd import Envd
-from e2b_magic.embedded.server.network import policy_of
+from e2b_magic.embedded.server.live import LiveSandbox
+from e2b_magic.embedded.server.pauses import Pauses
 from e2b_magic.embedded.server.pool import Pool
-from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.running import Processes
+from e2b_magic.embedded.server.protocol_errors import ProtocolError, no_such_sandbox
+from e2b_magic.embedded.server.record import Record
+from e2b_magic.embedded.server.snapshots import Snapshots
 from e2b_magic.embedded.server.templates import Templates
-from e2b_magic.embedded.server.tokens import new_access_token
+from e2b_magic.embedded.server.tokens import new_sandbox_id
 from e2b_magic.exceptions import ContainmentError
 
 # How long the answer to a creation is kept for a client that asks again with the same key, in seconds. The SDK
@@ -38,66 +41,22 @@ _IDEMPOTENCY_SECONDS = 600.0
 _log = logging.getLogger(__name__)
 
 
-class LiveSandbox:
-    """A sandbox and all that belongs to it.
-
-    Attributes:
-        id: Its id.
-        creation: What its client asked for.
-        token: Opens what goes on inside it.
-        traffic_token: Opens its ports, where they are not public.
-        started_at: Seconds since the epoch.
-        ends_at: When it ends unless extended, in seconds since the epoch.
-        contained: The sandbox itself.
-        processes: The processes that clients started in it.
-        envd: Its server.
-        egress: Its way out.
-        connections: The open connections that requests to it came over.
-        timer: Ends it when its time is over.
-        ending: Its end, once that has begun.
-    """
-
-    def __init__(
-        self, sandbox_id: str, creation: Creation, contained: Sandbox, directory: Path, gateway: Gateway
-    ) -> None:
-        self.id = sandbox_id
-        self.creation = creation
-        self.contained = contained
-        self.directory = directory
-        self.token = new_access_token()
-        self.traffic_token = new_access_token()
-        # To the microsecond, as it is told: a client may ask for what started at that very moment or later.
-        self.started_at = round(time.time(), 6)
-        self.ends_at = self.started_at
-        self.processes = Processes(contained)
-        self.envd = Envd(contained, self.processes, self.token)
-        policy = policy_of(creation.network, creation.allow_internet_access)
-        self.egress = Egress(contained, gateway, policy)
-        self.connections: set[asyncio.Transport] = set()
-        self.timer: asyncio.TimerHandle | None = None
-        self.ending: asyncio.Task[None] | None = None
-
-    @property
-    def public(self) -> bool:
-        """Whether its ports answer without the traffic token."""
-        return (self.creation.network or {}).get("allowPublicTraffic") is not False
-
-    def request_host(self, port: int) -> str | None:
-        """Gives what its servers are told as the host of each request; None for what the client named."""
-        mask = (self.creation.network or {}).get("maskRequestHost")
-        return mask.replace("${PORT}", str(port)) if mask else None
-
-
 class Sandboxes:
-    """The register of living sandboxes.
+    """The register of sandboxes; those that run, when it is iterated over.
 
     Args:
         directory: Where each keeps its files, in a directory of its own.
         launcher: What starts them.
         limits: What each may use.
         gateway: How they leave this machine.
+        snapshots: What they can be made from.
         pool: How many are to stand ready before they are asked for.
         templates: What they can be made from; `base` alone if left out.
+
+    Attributes:
+        limits: As given.
+        snapshots: As given.
+        pauses: Those that are paused.
     """
 
     def __init__(
@@ -106,33 +65,67 @@ class Sandboxes:
         launcher: Launcher,
         limits: Limits,
         gateway: Gateway,
+        snapshots: Snapshots,
         *,
         pool: int = 0,
         templates: Templates | None = None,
     ) -> None:
         self.templates = templates or Templates(directory / "no-templates")
+        self._directory = directory
         self._pool = Pool(directory, launcher, limits, pool)
         self._gateway = gateway
         self.limits = limits
+        self.snapshots = snapshots
+        self.pauses = Pauses(self)
+        self._records: dict[str, Record] = {}
         self._live: dict[str, LiveSandbox] = {}
         self._ending: dict[str, LiveSandbox] = {}
         self._creations: dict[str, tuple[Creation, asyncio.Task[LiveSandbox]]] = {}
-        self._removals: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost: frozenset[str] = frozenset()
         self._closed = False
 
     def __iter__(self) -> Iterator[LiveSandbox]:
         return iter(list(self._live.values()))
 
     def __len__(self) -> int:
-        return len(self._live) + len(self._ending)
+        """How many keep the server alive: those that run, and the frozen, whose processes end with it."""
+        return len(self._live) + len(self._ending) + self.pauses.frozen
+
+    @property
+    def records(self) -> list[Record]:
+        """All sandboxes, running and paused."""
+        return list(self._records.values())
 
     def get(self, sandbox_id: str) -> LiveSandbox | None:
-        """Gives a living sandbox, or None."""
+        """Gives a running sandbox, or None."""
         return self._live.get(sandbox_id)
+
+    def record(self, sandbox_id: str) -> Record | None:
+        """Gives a sandbox, running or paused, or None."""
+        return self._records.get(sandbox_id)
 
     def ending(self, sandbox_id: str) -> bool:
         """Whether a sandbox is about to be gone."""
         return sandbox_id in self._ending
+
+    def missing(self, sandbox_id: str) -> ProtocolError:
+        """Gives the answer for a sandbox that does not run, or is not there at all."""
+        if sandbox_id in self._lost:
+            return ProtocolError(404, f'sandbox "{sandbox_id}" ended with the server that ran it: its files are lost')
+        return no_such_sandbox(sandbox_id)
+
+    def adopt(self, paused: Iterable[Record], lost: Iterable[str]) -> None:
+        """Takes over what an earlier server left.
+
+        Args:
+            paused: Those that it had paused.
+            lost: The ids of those that ran in it when it was killed.
+        """
+        for record in paused:
+            self._records[record.id] = record
+            self.pauses.add(record)
+        self._lost = frozenset(lost)
 
     def start_ahead(self) -> None:
         """Starts those that are to stand ready, without waiting for them."""
@@ -146,7 +139,7 @@ class Sandboxes:
             key: The client's idempotency key: who repeats a request with it gets the sandbox of the first one.
 
         Raises:
-            ProtocolError: The key stands for another request.
+            ProtocolError: The key stands for another request, or there is no such template.
         """
         if key is None:
             return await self._create(creation)
@@ -167,77 +160,184 @@ class Sandboxes:
             asyncio.get_running_loop().call_later(_IDEMPOTENCY_SECONDS, self._creations.pop, key, None)
 
     async def _create(self, creation: Creation) -> LiveSandbox:
-        template = await in_thread(self.templates.find, creation.template)
+        try:
+            template = await in_thread(self.templates.find, creation.template)
+        except ProtocolError as error:
+            snapshot = self.snapshots.find(creation.template) if error.status == 404 else None
+            if snapshot is None:
+                raise
+            record = self.new_record(creation, base=snapshot.base)
+            await self.snapshots.copy_to(snapshot, record.directory)
+            return await self.start_copy(record, creation.timeout)
         try:
             contained = await self._pool.new(lambda sandbox_id: _environment(sandbox_id, creation), template.tree)
         except ContainmentError as error:
             raise ProtocolError(500, str(error)) from error
+        record = Record(
+            id=contained.sandbox_id, creation=creation, directory=contained.directory, base=template.name
+        )
+        try:
+            return await self._begin(record, contained, creation.timeout)
+        except ProtocolError:
+            await in_thread(remove_state, record.directory)
+            raise
+
+    def new_record(self, creation: Creation, *, base: str) -> Record:
+        """Gives a sandbox that is nowhere yet, and whose directory is not made.
+
+        Args:
+            creation: What its client asked for.
+            base: The template that its files lie over.
+        """
+        sandbox_id = new_sandbox_id()
+        return Record(id=sandbox_id, creation=creation, directory=self._directory / sandbox_id, base=base)
+
+    async def start_copy(self, record: Record, seconds: float) -> LiveSandbox:
+        """Starts a new sandbox on files that were copied for it, which are gone if it does not start.
+
+        Raises:
+            ProtocolError: It did not start.
+        """
+        try:
+            return await self.start(record, seconds)
+        except BaseException:
+            await in_thread(remove_state, record.directory)
+            raise
+
+    async def start(self, record: Record, seconds: float) -> LiveSandbox:
+        """Starts a sandbox on its files, which stay if it does not start.
+
+        Args:
+            record: What it is.
+            seconds: How long it is to live.
+
+        Raises:
+            ProtocolError: It did not start, or its template is gone.
+        """
+        template = await in_thread(self.templates.find, record.base)
+        environment = _environment(record.id, record.creation)
+        try:
+            contained = await self._pool.start_on(record.directory, environment, template.tree)
+        except ContainmentError as error:
+            raise ProtocolError(500, str(error)) from error
+        return await self._begin(record, contained, seconds)
+
+    async def _begin(self, record: Record, contained: Sandbox, seconds: float) -> LiveSandbox:
         if self._closed:
             await contained.kill()
-            await in_thread(remove_state, contained.directory)
             raise ProtocolError(503, "the embedded server is ending")
-        sandbox_id = contained.sandbox_id
-        sandbox = LiveSandbox(sandbox_id, creation, contained, contained.directory, self._gateway)
-        self._live[sandbox_id] = sandbox
-        self.set_timeout(sandbox, creation.timeout)
-        contained.ended.add_done_callback(lambda _: self._begin_end(sandbox))
-        _log.info("sandbox %s started", sandbox_id)
+        sandbox = LiveSandbox(record, contained, self._gateway)
+        self.enter(sandbox, seconds)
+        contained.ended.add_done_callback(lambda _: self._died(sandbox))
         return sandbox
+
+    def enter(self, sandbox: LiveSandbox, seconds: float) -> None:
+        """Enters a sandbox that runs from now on, for so many seconds."""
+        record = sandbox.record
+        record.state = "running"
+        record.started_at = round(time.time(), 6)
+        self._records[record.id] = record
+        self._live[record.id] = sandbox
+        self.set_timeout(sandbox, seconds)
+        record.log.add("sandbox started", event="start")
+        _log.info("sandbox %s started", record.id)
+
+    def leave(self, sandbox: LiveSandbox) -> None:
+        """Takes a sandbox out of those that run, and breaks every connection to it off."""
+        self._live.pop(sandbox.id, None)
+        if sandbox.timer is not None:
+            sandbox.timer.cancel()
+        # At once, before whoever follows a process of it can be told that the process ended.
+        for connection in sandbox.connections:
+            reset(connection)
 
     def set_timeout(self, sandbox: LiveSandbox, seconds: float) -> None:
         """Lets a sandbox live for so many seconds from now on."""
         if sandbox.timer is not None:
             sandbox.timer.cancel()
-        sandbox.ends_at = time.time() + seconds
+        loop = asyncio.get_running_loop()
+        sandbox.record.ends_at = time.time() + seconds
         # The timer follows the monotonic clock: a jump of the wall clock neither kills a sandbox nor lets it live on.
-        sandbox.timer = asyncio.get_running_loop().call_later(seconds, self._begin_end, sandbox)
+        sandbox.deadline = loop.time() + seconds
+        sandbox.timer = loop.call_at(sandbox.deadline, self._time_is_over, sandbox)
 
     def extend(self, sandbox: LiveSandbox, seconds: float) -> None:
         """Lets a sandbox live for at least so many seconds from now on, and never shortens its time."""
-        if time.time() + seconds > sandbox.ends_at:
+        if time.time() + seconds > sandbox.record.ends_at:
             self.set_timeout(sandbox, seconds)
 
+    def _time_is_over(self, sandbox: LiveSandbox) -> None:
+        if sandbox.record.creation.auto_pause:
+            self._carry_on(self._pause_or_end(sandbox))
+        else:
+            self._begin_end(sandbox)
+
+    async def _pause_or_end(self, sandbox: LiveSandbox) -> None:
+        if not await self.pauses.pause_by_time(sandbox):
+            await self.end(sandbox)
+
+    def _carry_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def end(self, sandbox: LiveSandbox) -> None:
-        """Ends a sandbox, and returns when nothing in it lives any more; its files go a moment later."""
+        """Ends a running sandbox, and returns when nothing in it lives any more; its files go a moment later."""
         await asyncio.shield(self._begin_end(sandbox))
 
+    async def kill(self, record: Record) -> None:
+        """Ends a sandbox, running or paused, and returns when nothing in it lives any more."""
+        sandbox = self._live.get(record.id)
+        if sandbox is None:
+            async with record.changing:
+                if await self.pauses.remove(record):
+                    self._records.pop(record.id, None)
+                    _log.info("the paused sandbox %s was killed", record.id)
+                    return
+            sandbox = self._live.get(record.id) or self._ending.get(record.id)
+        if sandbox is not None:
+            await self.end(sandbox)
+
     async def close(self) -> None:
-        """Ends every sandbox, and lets none begin any more."""
+        """Ends every running sandbox, leaves the paused ones' files, and lets none begin any more."""
         self._closed = True
         ends = [self.end(sandbox) for sandbox in [*self, *self._ending.values()]]
         await asyncio.gather(self._pool.close(), *ends)
-        await asyncio.gather(*self._removals)
+        # What was being paused or resumed meanwhile.
+        await asyncio.gather(*[self.end(sandbox) for sandbox in self])
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await self.pauses.close()
+
+    def _died(self, sandbox: LiveSandbox) -> None:
+        # One that dies while it is paused, or made so, is seen to by whoever resumes it: its files are kept.
+        if self._live.get(sandbox.id) is sandbox:
+            self._begin_end(sandbox)
 
     def _begin_end(self, sandbox: LiveSandbox) -> asyncio.Task[None]:
         if sandbox.ending is None:
-            self._live.pop(sandbox.id, None)
+            self.leave(sandbox)
+            self._records.pop(sandbox.id, None)
             self._ending[sandbox.id] = sandbox
-            # At once, before whoever follows a process of it can be told that the process ended.
-            for connection in sandbox.connections:
-                reset(connection)
-            sandbox.processes.abandon()
-            sandbox.egress.close()
+            sandbox.abandon()
             sandbox.ending = asyncio.get_running_loop().create_task(self._end(sandbox))
             sandbox.ending.add_done_callback(lambda _: self._ending.pop(sandbox.id))
         return sandbox.ending
 
     async def _end(self, sandbox: LiveSandbox) -> None:
-        if sandbox.timer is not None:
-            sandbox.timer.cancel()
         await sandbox.contained.kill()
         _log.info("sandbox %s ended: %r", sandbox.id, sandbox.contained.ended.result())
         # Nobody has to wait for that: to remove some forty directories takes longer than all the rest.
-        removal = asyncio.get_running_loop().create_task(_remove(sandbox.directory))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+        self._carry_on(_remove(sandbox.record))
 
 
-async def _remove(directory: Path) -> None:
-    try:
-        await in_thread(remove_state, directory)
-    except OSError:
-        # The next server tries again.
-        _log.exception("the files of an ended sandbox stay: %s", directory.name)
+async def _remove(record: Record) -> None:
+    async with record.changing:  # its files may just be copied
+        try:
+            await in_thread(remove_state, record.directory)
+        except OSError:
+            # The next server tries again.
+            _log.exception("the files of an ended sandbox stay: %s", record.id)
 
 
 def _environment(sandbox_id: str, creation: Creation) -> dict[str, str]:

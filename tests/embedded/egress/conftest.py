@@ -142,12 +142,13 @@ class InProcess:
         from e2b_magic.embedded.server.connections import ConnectionBounds
         from e2b_magic.embedded.server.daemon import Server, _listen
         from e2b_magic.embedded.server.sandboxes import Sandboxes
+        from e2b_magic.embedded.server.snapshots import Snapshots
         from e2b_magic.embedded.server.tokens import new_api_key
 
         launcher, directory, gateway = self._arguments
         self.loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
-        self.sandboxes = Sandboxes(directory, launcher, Limits(), gateway)
+        self.sandboxes = Sandboxes(directory, launcher, Limits(), gateway, Snapshots(directory / "snapshots"))
         key = new_api_key()
         server = Server(Application(self.sandboxes, key), ConnectionBounds(256, 64))
         listening = _listen()

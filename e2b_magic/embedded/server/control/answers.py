@@ -7,7 +7,7 @@ from typing import Any
 
 from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
 from e2b_magic.embedded.server.envd import ENVD_VERSION
-from e2b_magic.embedded.server.sandboxes import LiveSandbox
+from e2b_magic.embedded.server.record import Record
 
 # Names the one machine that all sandboxes of this server run on; E2B's clients only hand it back.
 _CLIENT_ID = "embedded"
@@ -22,7 +22,7 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def identity(sandbox: LiveSandbox) -> dict[str, Any]:
+def identity(sandbox: Record) -> dict[str, Any]:
     """Gives the fields that every answer about a sandbox begins with."""
     return {
         "sandboxID": sandbox.id,
@@ -33,7 +33,7 @@ def identity(sandbox: LiveSandbox) -> dict[str, Any]:
     }
 
 
-def access(sandbox: LiveSandbox) -> dict[str, Any]:
+def access(sandbox: Record) -> dict[str, Any]:
     """Gives what the creator of a sandbox is told, and who connects to it."""
     return {
         **identity(sandbox),
@@ -43,13 +43,13 @@ def access(sandbox: LiveSandbox) -> dict[str, Any]:
     }
 
 
-def description(sandbox: LiveSandbox, limits: Limits) -> dict[str, Any]:
+def description(sandbox: Record, limits: Limits) -> dict[str, Any]:
     """Gives a sandbox's entry in a list."""
     return {
         **identity(sandbox),
         "startedAt": rfc3339(sandbox.started_at),
         "endAt": rfc3339(sandbox.ends_at),
-        "state": "running",
+        "state": sandbox.state,
         "metadata": dict(sandbox.creation.metadata),
         "cpuCount": limits.cpu_count,
         "memoryMB": limits.memory_total // MEBIBYTE,
@@ -57,14 +57,19 @@ def description(sandbox: LiveSandbox, limits: Limits) -> dict[str, Any]:
     }
 
 
-def details(sandbox: LiveSandbox, limits: Limits) -> dict[str, Any]:
+def details(sandbox: Record, limits: Limits) -> dict[str, Any]:
     """Gives all that is told of one sandbox."""
     further: dict[str, Any] = {
         "envdAccessToken": sandbox.token,
         "allowInternetAccess": sandbox.creation.allow_internet_access,
-        "lifecycle": {"autoResume": False, "onTimeout": "kill"},
+        "lifecycle": {
+            "autoResume": sandbox.creation.auto_resume,
+            "onTimeout": "pause" if sandbox.creation.auto_pause else "kill",
+        },
         "domain": None,
     }
+    if sandbox.pause_mode is not None:
+        further["pauseMode"] = sandbox.pause_mode
     if sandbox.creation.network is not None:
         further["network"] = dict(sandbox.creation.network)
     return {**description(sandbox, limits), **further}

@@ -1,7 +1,4 @@
-"""The door to the control routes: no request comes through without the key.
-
-Routes that E2B has and this server does not are answered with 501 and what is missing.
-"""
+"""The door to the control routes: no request comes through without the key."""
 
 from __future__ import annotations
 
@@ -11,27 +8,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from e2b_magic.embedded.server.bodies import not_yet
+from e2b_magic.embedded.server.control.copying import Copying
 from e2b_magic.embedded.server.control.lifecycle import Lifecycle
+from e2b_magic.embedded.server.control.logs import Logs
 from e2b_magic.embedded.server.control.metrics import Measuring
 from e2b_magic.embedded.server.control.network import Network
-from e2b_magic.embedded.server.control.routes import Endpoint, route
+from e2b_magic.embedded.server.control.pausing import Pausing
+from e2b_magic.embedded.server.control.routes import route
 from e2b_magic.embedded.server.control.showing import Showing
 from e2b_magic.embedded.server.control.templates import TemplateRoutes
 from e2b_magic.embedded.server.metrics import Metrics
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import equal
-
-_NOT_YET = {
-    ("POST", "/sandboxes/{id}/pause"): "pause a sandbox",
-    ("POST", "/sandboxes/{id}/resume"): "resume a sandbox",
-    ("POST", "/sandboxes/{id}/fork"): "fork a sandbox",
-    ("POST", "/sandboxes/{id}/snapshots"): "take a snapshot",
-    ("GET", "/snapshots"): "list snapshots",
-    ("GET", "/sandboxes/{id}/logs"): "show a sandbox's log",
-    ("GET", "/v2/sandboxes/{id}/logs"): "show a sandbox's log",
-}
 
 
 class Control:
@@ -51,10 +40,12 @@ class Control:
 
     def _routes(self) -> list[Route]:
         return [
-            *(route(method, path, _refusal(what)) for (method, path), what in _NOT_YET.items()),
             *Lifecycle(self._sandboxes).routes(),
             *Measuring(self._sandboxes, self._metrics).routes(),
             *Network(self._sandboxes).routes(),
+            *Pausing(self._sandboxes).routes(),
+            *Copying(self._sandboxes).routes(),
+            *Logs(self._sandboxes).routes(),
             *Showing(self._sandboxes).routes(),
             *TemplateRoutes(self._sandboxes.templates, self._sandboxes.limits).routes(),
             # Not E2B's: what `e2b_magic.embedded.runtime` asks.
@@ -73,13 +64,6 @@ class Control:
 
     async def _status(self, request: Request) -> Response:
         return JSONResponse({"sandboxes": len(self._sandboxes)})
-
-
-def _refusal(what: str) -> Endpoint:
-    async def refuse(request: Request) -> Response:
-        raise not_yet(what)
-
-    return refuse
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:

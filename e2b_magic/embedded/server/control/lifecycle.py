@@ -1,4 +1,4 @@
-"""The routes of a sandbox's life: created, connected to, extended, killed."""
+"""The routes of a sandbox's life: created, extended, killed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from starlette.routing import Route
 
 from e2b_magic.embedded.server.bodies import read_object, timeout_in
 from e2b_magic.embedded.server.control.answers import access
-from e2b_magic.embedded.server.control.routes import Endpoint, find, route
+from e2b_magic.embedded.server.control.routes import Endpoint, find, find_record, route
 from e2b_magic.embedded.server.creation import creation_in
-from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 
@@ -30,8 +29,6 @@ class Lifecycle:
             route("POST", "/sandboxes", self._create(1)),
             route("POST", "/v2/sandboxes", self._create(2)),
             route("DELETE", "/sandboxes/{id}", self._kill),
-            route("POST", "/sandboxes/{id}/connect", self._connect),
-            route("POST", "/v2/sandboxes/{id}/connect", self._connect),
             route("POST", "/sandboxes/{id}/timeout", self._set_timeout),
             route("POST", "/sandboxes/{id}/refreshes", self._refresh),
         ]
@@ -40,21 +37,13 @@ class Lifecycle:
         async def create(request: Request) -> Response:
             creation = creation_in(await read_object(request), version=version)
             sandbox = await self._sandboxes.create(creation, request.headers.get("idempotency-key"))
-            return JSONResponse(access(sandbox), 201)
+            return JSONResponse(access(sandbox.record), 201)
 
         return create
 
     async def _kill(self, request: Request) -> Response:
-        await self._sandboxes.end(find(self._sandboxes, request))
+        await self._sandboxes.kill(find_record(self._sandboxes, request))
         return Response(status_code=204)
-
-    async def _connect(self, request: Request) -> Response:
-        seconds = timeout_in(await read_object(request))
-        if self._sandboxes.ending(request.path_params["id"]):
-            raise ProtocolError(409, "the sandbox is being killed")
-        sandbox = find(self._sandboxes, request)
-        self._sandboxes.extend(sandbox, seconds)
-        return JSONResponse(access(sandbox), 200)
 
     async def _set_timeout(self, request: Request) -> Response:
         seconds = timeout_in(await read_object(request), least=0)

@@ -15,9 +15,10 @@ from starlette.routing import Route
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.server.control.answers import rfc3339
 from e2b_magic.embedded.server.control.routes import find, route
+from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.metrics import Metrics, Sample
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.sandboxes import LiveSandbox, Sandboxes
+from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 # How many one request may ask for (E2B's OpenAPI file).
 _MOST = 100
@@ -94,5 +95,5 @@ def _description(sandbox: LiveSandbox, sample: Sample, limits: Limits) -> dict[s
 
 
 def _size_of_disk(sandbox: LiveSandbox) -> int:
-    told = os.statvfs(sandbox.directory)
+    told = os.statvfs(sandbox.record.directory)
     return told.f_blocks * told.f_frsize

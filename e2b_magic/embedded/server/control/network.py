@@ -31,9 +31,9 @@ class Network:
     async def _change(self, request: Request) -> Response:
         body = await read_object(request)
         sandbox = find(self._sandboxes, request)
-        network = change_in(body, sandbox.creation.network)
+        network = change_in(body, sandbox.record.creation.network)
         access = internet_access_in(body)
         policy = policy_of(network, access)
-        sandbox.creation = replace(sandbox.creation, network=network, allow_internet_access=access)
+        sandbox.record.creation = replace(sandbox.record.creation, network=network, allow_internet_access=access)
         sandbox.egress.change(policy)
         return Response(status_code=204)

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.sandboxes import LiveSandbox, Sandboxes
+from e2b_magic.embedded.server.live import LiveSandbox
+from e2b_magic.embedded.server.record import Record
+from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -19,19 +20,25 @@ def route(method: str, path: str, endpoint: Endpoint) -> Route:
     return Route(path, endpoint, methods=[method])
 
 
-def no_sandbox(sandbox_id: str) -> ProtocolError:
-    """Gives E2B's answer for a sandbox that is not there."""
-    return ProtocolError(404, f"sandbox \"{sandbox_id}\" doesn't exist or you don't have access to it")
-
-
 def find(sandboxes: Sandboxes, request: Request) -> LiveSandbox:
-    """Gives the sandbox that a request's path names.
+    """Gives the running sandbox that a request's path names.
 
     Raises:
         ProtocolError: There is none.
     """
-    sandbox_id = request.path_params["id"]
-    sandbox = sandboxes.get(sandbox_id)
+    sandbox = sandboxes.get(request.path_params["id"])
     if sandbox is None:
-        raise no_sandbox(sandbox_id)
+        raise sandboxes.missing(request.path_params["id"])
     return sandbox
+
+
+def find_record(sandboxes: Sandboxes, request: Request) -> Record:
+    """Gives the sandbox that a request's path names, running or paused.
+
+    Raises:
+        ProtocolError: There is none.
+    """
+    record = sandboxes.record(request.path_params["id"])
+    if record is None:
+        raise sandboxes.missing(request.path_params["id"])
+    return record

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from e2b_magic.embedded.server.control.answers import description, details
-from e2b_magic.embedded.server.control.routes import find, route
+from e2b_magic.embedded.server.control.routes import find_record, route
 from e2b_magic.embedded.server.listing import Query
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 
@@ -31,9 +31,9 @@ class Showing:
         ]
 
     async def _list(self, request: Request) -> Response:
-        page, token = Query.from_parameters(request.query_params).page(self._sandboxes)
+        page, token = Query.from_parameters(request.query_params).page(self._sandboxes.records)
         headers = {"X-Next-Token": token} if token is not None else None
         return JSONResponse([description(sandbox, self._sandboxes.limits) for sandbox in page], headers=headers)
 
     async def _details(self, request: Request) -> Response:
-        return JSONResponse(details(find(self._sandboxes, request), self._sandboxes.limits))
+        return JSONResponse(details(find_record(self._sandboxes, request), self._sandboxes.limits))
