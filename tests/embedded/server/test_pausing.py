@@ -251,7 +251,7 @@ def test_a_paused_sandbox_survives_the_server(directory: Path, options_for: Opti
     assert _boot_id(resumed) != boot
     assert not record.exists()
     assert resumed.kill()
-    assert not record.parent.exists()
+    assert _eventually(lambda: not record.parent.exists())
     assert "canary-value" not in (directory / runtime.LOG_FILE).read_text()
 
 
