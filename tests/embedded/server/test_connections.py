@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded import runtime
+from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.endpoint import Endpoint
 from e2b_magic.embedded.server import application
 from e2b_magic.embedded.server.connections import ConnectionBounds
@@ -145,7 +147,7 @@ async def _fail_afterwards(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_failure_after_the_answer_breaks_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails once the whole answer is out costs the connection's next request nothing."""
     monkeypatch.setattr(application, "Routing", lambda *_: _fail_afterwards)
-    server = Server(application.Application(cast(Sandboxes, None), "key"), ConnectionBounds(100, 3))
+    server = Server(application.Application(cast(Sandboxes, SimpleNamespace(limits=Limits())), "key"), ConnectionBounds(100, 3))
     listening = socket.create_server(("127.0.0.1", 0))
     await server.start(listening)
     stream = await asyncio.open_connection(*listening.getsockname())
