@@ -173,9 +173,7 @@ class Sandboxes:
             contained = await self._pool.new(lambda sandbox_id: _environment(sandbox_id, creation), template.tree)
         except ContainmentError as error:
             raise ProtocolError(500, str(error)) from error
-        record = Record(
-            id=contained.sandbox_id, creation=creation, directory=contained.directory, base=template.name
-        )
+        record = Record(id=contained.sandbox_id, creation=creation, directory=contained.directory, base=template.name)
         try:
             return await self._begin(record, contained, creation.timeout)
         except ProtocolError:

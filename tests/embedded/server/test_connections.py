@@ -147,7 +147,8 @@ async def _fail_afterwards(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_failure_after_the_answer_breaks_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails once the whole answer is out costs the connection's next request nothing."""
     monkeypatch.setattr(application, "Routing", lambda *_: _fail_afterwards)
-    server = Server(application.Application(cast(Sandboxes, SimpleNamespace(limits=Limits())), "key"), ConnectionBounds(100, 3))
+    none = cast(Sandboxes, SimpleNamespace(limits=Limits(), templates=None))
+    server = Server(application.Application(none, "key"), ConnectionBounds(100, 3))
     listening = socket.create_server(("127.0.0.1", 0))
     await server.start(listening)
     stream = await asyncio.open_connection(*listening.getsockname())
