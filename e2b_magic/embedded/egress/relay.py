@@ -80,7 +80,10 @@ async def _pass_on(source: socket.socket, target: socket.socket, pulse: Pulse) -
     loop = asyncio.get_running_loop()
     while part := await loop.sock_recv(source, CHUNK):
         pulse.beat()
-        await loop.sock_sendall(target, part)
+        try:
+            await loop.sock_sendall(target, part)
+        except OSError:
+            return  # it takes no more: what it has said until then, the other way still brings
         pulse.beat()
         # Neither call waits while one side always has something and the other always has room.
         await asyncio.sleep(0)

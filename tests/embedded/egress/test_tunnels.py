@@ -120,6 +120,36 @@ def test_what_a_client_says_at_once_is_not_lost(speak: Speak, public: Listener) 
     assert public.heard == [b"early bird"]
 
 
+def test_an_answer_that_comes_early_is_whole(sandbox: Sandbox) -> None:
+    """A server may answer and leave while its client still sends: the client gets all of the answer."""
+
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(1000)
+        time.sleep(0.2)  # until nothing more fits on the way
+        connection.sendall(bytes(60_000))
+
+    script = """
+import threading
+def send():
+    try:
+        while True:
+            connection.sendall(bytes(1 << 20))
+    except OSError:
+        pass
+threading.Thread(target=send, daemon=True).start()
+time.sleep(1)
+left = 60_000
+try:
+    while left and (part := connection.recv(1 << 16)):
+        left -= len(part)
+except ConnectionResetError:
+    pass
+print(left)
+"""
+    with serve(refuse) as port:
+        assert run(sandbox, f"connection = tunnel({PUBLIC!r}, {port})\n{script}") == "0\n"
+
+
 def test_a_slow_side_slows_the_other(sandbox: Sandbox) -> None:
     """Nobody holds what an idle server does not read: the sender waits, and the daemon's memory stays as it was."""
     done = threading.Event()
