@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.history import HistoryVerbs
@@ -23,26 +23,102 @@ from e2b_magic.worker.requests.base import check_project_name
 from e2b_magic.worker.requests.jobs import check_port
 from e2b_magic.worker.requests.projects import CompareFiles, SetupProject
 
+if TYPE_CHECKING:
+    from e2b_magic.project_templates import ProjectTemplate
+
 _NAMED = 5
+"""How many files a line names."""
 
 
 def _untold(done: int, total: int) -> None:
     """An `OnProgress` for callers who do not care."""
 
 
+class SetupOptions(Where, total=False):
+    """The options of `setup_project`.
+
+    There is one source at most: `template` is a project template's name (see `e2b_magic.project_templates`); `directory`
+    one of this machine, without what its `.gitignore` files exclude; `git` a repository, which the sandbox clones, and
+    `ref` its branch or tag; `files` a mapping of names to text or bytes.
+
+    `install` is what to run in the directory then, the template's own when left out, nothing when empty; `port` is where
+    the dev server will listen, the template's when left out; `path` is the directory, one of the project's name in the
+    user's home when left out; `envs` are variables for git and the install command, whose values are kept nowhere;
+    `timeout`, in seconds, kills either; `force=True` replaces what was edited in the sandbox, too; `sandbox_template` is
+    used should a sandbox have to be made.
+    """
+
+    template: str | None
+    directory: str | Path | None
+    git: str | None
+    ref: str
+    files: Mapping[str, Content] | None
+    install: str | None
+    port: int | None
+    path: str | None
+    envs: Mapping[str, str] | None
+    timeout: float | None
+    force: bool
+    sandbox_template: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Setup:
-    """One setup under way."""
+    """One setup under way.
 
+    Attributes:
+        name: The project's name.
+        source: Where its files come from.
+        template: The project template, if that is where.
+        options: What was asked for.
+        target: The fields by which requests find the sandbox.
+        path: The directory, as far as it is known.
+        on_event: Takes progress and output.
+        on_progress: Takes bytes.
+    """
+
+    name: str
+    source: ProjectSource
+    template: ProjectTemplate | None
+    options: SetupOptions
     target: dict[str, Any]
-    where: Where
     path: str
-    user: str | None
-    force: bool
     on_event: OnEvent | None
     on_progress: OnProgress
 
+    @property
+    def where(self) -> dict[str, Any]:
+        """The fields of a request on the project's directory."""
+        return {**self.target, "path": self.path, "user": self.options.get("user")}
+
+    def request(self, **files: Any) -> SetupProject:
+        """Gives the request that makes the project ready.
+
+        Raises:
+            InvalidRequestError: What was asked for cannot be meant.
+        """
+        install = self.options.get("install")
+        if install is None:
+            install = self.template.install if self.template else ""
+        return SetupProject(
+            **self.where,
+            **files,
+            git=self.source.git or "",
+            ref=self.options.get("ref") or "",
+            install=install,
+            envs=Unseen(self.options.get("envs") or {}),
+            timeout=self.options.get("timeout"),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Gives what is stored of the project when its setup begins."""
+        port = self.options.get("port") or (self.template.port if self.template else None)
+        known = {"port": port} if port is not None else {}
+        dev = {"dev": self.template.dev} if self.template is not None else {}
+        return {"state": "setting up", "reason": "", "source": str(self.source), **known, **dev}
+
     def tell(self, text: str) -> None:
+        """Tells a line of progress."""
         if self.on_event is not None:
             self.on_event(Progress(text))
 
@@ -54,21 +130,9 @@ class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
         self,
         name: str,
         *,
-        template: str | None = None,
-        directory: str | Path | None = None,
-        git: str | None = None,
-        ref: str = "",
-        files: Mapping[str, Content] | None = None,
-        install: str | None = None,
-        port: int | None = None,
-        path: str | None = None,
-        envs: Mapping[str, str] | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-        force: bool = False,
-        sandbox_template: str | None = None,
         on_progress: OnProgress = _untold,
         on_event: OnEvent | None = None,
+        **options: Unpack[SetupOptions],
     ) -> Project:
         """Makes a project's directory in its sandbox, brings its files, installs what it needs, and makes it current.
 
@@ -76,61 +140,41 @@ class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
 
         Args:
             name: The project's name.
-            template: Begin with a project template; see `e2b_magic.project_templates`.
-            directory: Begin with a directory of this machine; what its `.gitignore` files exclude is left out.
-            git: Begin with a repository, which the sandbox clones.
-            ref: Its branch or tag.
-            files: Begin with these files: a mapping of names to their text or bytes.
-            install: What to run in the directory then; the template's own when left out, nothing when empty.
-            port: Where its dev server will listen; the template's when left out.
-            path: The directory; one of the project's name in the user's home when left out.
-            envs: Variables for git and the install command; their values are kept nowhere.
-            user: The user inside the sandbox.
-            timeout: Seconds after which git, or the install command, is killed.
-            force: Replace what was edited in the sandbox, too.
-            sandbox_template: The sandbox's template, should one have to be made.
             on_progress: Called with the bytes that have gone and those that there are.
             on_event: Called with progress and with what git and the install command write.
+            options: See `SetupOptions`.
 
         Raises:
-            InvalidRequestError: More than one source is given, or one cannot be meant.
+            InvalidRequestError: More than one source is given, or an option cannot be meant.
             SetupError: The repository could not be cloned, or the install command failed; the files stay.
             KeyboardInterrupt: It was interrupted: what ran in the sandbox is ended; done again, it goes on.
         """
-        check_port(port)
-        source = ProjectSource(template, directory, git, files)
-        begun = source.found_template()
-        where: Where = {"project": check_project_name(name), "user": user}
-        target: dict[str, Any] = self._work.target({"project": name, "template": sandbox_template})
-        setup = _Setup(target, where, path or self._path(name), user, force, on_event, on_progress)
-        fields: dict[str, Any] = {
-            "git": git or "",
-            "ref": ref,
-            "install": (begun.install if begun else "") if install is None else install,
-            "envs": Unseen(envs or {}),
-            "timeout": timeout,
-        }
-        SetupProject(**target, path=setup.path, user=user, **fields)  # a slip shows before anything is done
-        with self._recorded(name, str(source), setup.path, port or (begun.port if begun else None), begun):
-            with source.tree() as tree:
+        options["project"] = check_project_name(name)
+        setup = self._prepared(name, self._here(options, SetupOptions), on_progress, on_event)
+        setup.request()  # a slip shows before anything is done
+        with self._recorded(setup):
+            with setup.source.tree() as tree:
                 brought = {} if tree is None else self._bring_changes(setup, tree)
-            target.update(self._work.target({"project": name}))  # which knows the sandbox now
-            request = SetupProject(**target, path=setup.path, user=user, **fields, **brought)
-            answer = self.ask(request, on_event)
+            setup.target.update(self._work.target({"project": name}))  # which knows the sandbox now
+            answer = self.ask(setup.request(**brought), on_event)
             self._recorder.keep_project(name, path=answer["path"])
         return self.use_project(name)
 
-    def _path(self, name: str) -> str:
+    def _prepared(self, name: str, options: SetupOptions, on_progress: OnProgress, on_event: OnEvent | None) -> _Setup:
+        check_port(options.get("port"))
+        source = ProjectSource(
+            options.get("template"), options.get("directory"), options.get("git"), options.get("files")
+        )
         known = self._recorder.known(name)
-        return known.path if known is not None and known.source else f"/home/user/{name}"
+        path = options.get("path") or (known.path if known is not None and known.set_up_at else name)
+        target: dict[str, Any] = self._work.target({"project": name, "template": options.get("sandbox_template")})
+        return _Setup(name, source, source.found_template(), options, target, path, on_event, on_progress)
 
     @contextmanager
-    def _recorded(self, name: str, source: str, path: str, port: int | None, begun: Any) -> Iterator[None]:
+    def _recorded(self, setup: _Setup) -> Iterator[None]:
         """Stores how a setup stands, from its beginning to whatever end it comes to."""
-        known = {"port": port} if port is not None else {}
-        dev = {"dev": begun.dev} if begun is not None else {}
-        keep = self._recorder.keep_project
-        keep(name, state="setting up", reason="", source=source, path=path, **known, **dev)
+        keep, name = self._recorder.keep_project, setup.name
+        keep(name, **setup.record())
         try:
             yield
         except E2BMagicError as error:
@@ -147,14 +191,16 @@ class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
 
     def _bring_changes(self, setup: _Setup, tree: Tree) -> dict[str, Any]:
         """Brings what has changed, and gives what the setup that follows has to know of the files."""
+        force = setup.options.get("force", False)
         checksums = {entry.name: entry.checksum for entry in tree.entries if entry.type != "dir"}
-        request = CompareFiles(**setup.target, path=setup.path, user=setup.user, checksums=checksums)
-        found = self.ask(request, setup.on_event)
-        wanted = {*found["missing"], *found["changed"], *(found["edited"] if setup.force else ())}
-        left = [] if setup.force else found["edited"]
+        found = self.ask(CompareFiles(**setup.where, checksums=checksums), setup.on_event)
+        self._recorder.keep_project(setup.name, path=found["path"])
+        wanted = {*found["missing"], *found["changed"], *(found["edited"] if force else ())}
+        left = [] if force else found["edited"]
         tree.entries = [entry for entry in tree.entries if entry.type == "dir" or entry.name in wanted]
         if wanted:
-            self._bring(tree, found["path"], setup.where, setup.on_progress, setup.on_event)
+            where: Where = {"project": setup.name, "user": setup.options.get("user")}
+            self._bring(tree, found["path"], where, setup.on_progress, setup.on_event)
         setup.tell(_described(len(wanted), len(checksums) - len(wanted) - len(left), len(found["gone"]), found["path"]))
         if left:
             setup.tell(f"Left alone, since edited in the sandbox: {_names(left)} (force replaces them)")

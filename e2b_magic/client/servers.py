@@ -72,7 +72,7 @@ class ServerVerbs(JobVerbs):
 
         async def serve(emit: Emit) -> BackgroundJob:
             job = await self._begin(request, emit)
-            self._recorder.keep_project(job.project, port=job.port, url=job.url or "")
+            self._recorder.keep_project(job.project, port=job.port, url=job.url or "", dev=job.command)
             return job
 
         return serve

@@ -82,6 +82,7 @@ def test_a_server_is_found_again_and_replaced(make: Callable[[], Client]) -> Non
     again = client.start_dev_server(SERVE, 8124, on_event=seen.append)
     assert Progress(f"Replacing the server on port 8124 (job {job.id})") in seen
     assert client.get_background_job(job).state is JobState.STOPPED
+    again = client.start_dev_server()  # the command and the port are the project's by now
     assert client.stop_job("8124").id == again.id
     assert not client.get_preview(8124).open
 

@@ -166,7 +166,7 @@ def test_a_failed_install_says_why(client: Client) -> None:
         "The install command failed with exit code 3: no such package",
     )
     assert client.read_text("broken/a", project="broken") == "1"
-    client.setup_project("broken", files={"a": "1"}, install="true")
+    assert client.setup_project("broken", files={"a": "1"}, install="true").path == "/home/user/broken"
     assert (client.get_project_info("broken").state, client.get_project_info("broken").reason) == ("ready", "")
     with pytest.raises(CommandTimeoutError):
         client.setup_project("broken", files={}, install="sleep 321", timeout=0.3)

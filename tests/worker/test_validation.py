@@ -14,12 +14,19 @@ from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.worker.requests import REQUESTS, Request
 from e2b_magic.worker.requests.commands import ExecuteCommand
 from e2b_magic.worker.requests.files import WriteFile
+from e2b_magic.worker.requests.jobs import ReadLog, StartDevServer, StartJob
+from e2b_magic.worker.requests.projects import CompareFiles, SetupProject
 from e2b_magic.worker.validation import parse_request
 
 RUN = {"type": "execute_command", "project_id": "web", "command": "ls"}
 
 EXAMPLES: list[Request] = [
     ExecuteCommand(project_id="web", command="ls", cwd="/tmp", envs={"A": "1"}, user="root", timeout=3.5),
+    StartJob(project_id="web", command="make", job="0a1b2c3d"),
+    StartDevServer(project_id="web", command="npm run dev", port=5173, ready_within=2.5),
+    ReadLog(project_id="web", job="0a1b2c3d", lines=5, follow=True),
+    CompareFiles(project_id="web", path="web", checksums={"a/b": "0" * 64}),
+    SetupProject(project_id="web", path="web", git="https://example.org/x", install="make", remove=["a"]),
     WriteFile(project_id="web", path="a.py", content="x", append=True, mode=0o755),
 ]
 
