@@ -58,12 +58,14 @@ class Table(list[T]):
         records: The records.
         columns: What to show of them.
         empty: What to show when there are none.
+        note: A line to show below them.
     """
 
-    def __init__(self, records: Iterable[T], columns: Sequence[Column[T]], *, empty: str) -> None:
+    def __init__(self, records: Iterable[T], columns: Sequence[Column[T]], *, empty: str, note: str = "") -> None:
         super().__init__(records)
         self._columns = columns
         self._empty = empty
+        self._note = note
 
     def to_frame(self) -> Any:
         """Gives the records as a pandas DataFrame, a column for each of their fields.
@@ -82,7 +84,7 @@ class Table(list[T]):
 
     @property
     def _more(self) -> str:
-        return f"… and {len(self) - ROWS:,} more" if len(self) > ROWS else ""
+        return f"… and {len(self) - ROWS:,} more" if len(self) > ROWS else self._note
 
     def __str__(self) -> str:
         if not self:
@@ -101,7 +103,7 @@ class Table(list[T]):
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in self._cells()
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{self._more}"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{html.escape(self._more)}"
 
 
 class Card(dict[str, str]):

@@ -36,9 +36,9 @@ def history(context: Context, arguments: argparse.Namespace) -> Table[ExecutionR
     """Gives past executions."""
     columns = _COLUMNS if arguments.all else tuple(column for column in _COLUMNS if column.title != "project")
     records = wanted_records(context, arguments)
-    if len(records) == arguments.limit:
-        print(f"The next page: %e2b history --before {records[-1].id[-ID_SHOWN:]}")
-    return Table(records, columns, empty="Nothing was run that this would find.")
+    full = len(records) == arguments.limit
+    note = f"The next page: %e2b history --before {records[-1].id[-ID_SHOWN:]}" if full else ""
+    return Table(records, columns, empty="Nothing was run that this would find.", note=note)
 
 
 def chosen_record(context: Context, execution_id: str | None) -> ExecutionResult:

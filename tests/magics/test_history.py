@@ -47,7 +47,7 @@ def test_the_history_has_pages_and_an_end(notebook: Notebook) -> None:
         notebook(f"%e2b run --no-cache echo {number}")
     page = notebook("%e2b history -n 3")
     assert [one.command for one in page.value] == ["echo 4", "echo 3", "echo 2"]
-    line = next(line for line in page.stdout.splitlines() if line.startswith("The next page: "))
+    line = next(line for line in shown_as(page.value).splitlines() if line.startswith("The next page: "))
     rest = notebook(line.partition(": ")[2]).value
     assert [one.command for one in rest] == ["echo 1", "echo 0"]
     assert "6 d" in shown_as(page.value)
