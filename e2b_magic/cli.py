@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(serve)
     serve.set_defaults(run=_serve)
     commands.add_parser("status", help="say whether it runs").set_defaults(run=_status)
-    commands.add_parser("stop", help="end it, and all its sandboxes").set_defaults(run=_stop)
+    commands.add_parser("stop", help="end it, and all its sandboxes but the paused").set_defaults(run=_stop)
     doctor = commands.add_parser("doctor", help="say whether and how this machine can contain a sandbox")
     doctor.add_argument("--json", action="store_true", help="say it for a program")
     doctor.set_defaults(run=_doctor)

@@ -111,7 +111,7 @@ def status(directory: Path) -> Status | None:
 
 
 def stop(directory: Path, *, timeout: float = 15.0) -> bool:
-    """Ends the running server with all its sandboxes, and says whether there was one.
+    """Ends the running server with all its sandboxes but the paused, and says whether there was one.
 
     Args:
         directory: As in `ensure`.
