@@ -186,6 +186,9 @@ class ProjectRoute(Preview):
         asked_for = self.request.headers.get("Sec-Fetch-Dest")
         page = asked_for in _PAGES if asked_for else "text/html" in self.request.headers.get("Accept", "")
         if not page and arguments[2]:
+            # As Jupyter's own file routes do: with a cookie alone, a script element of a page elsewhere on this host
+            # could read what is served here.
+            self.check_xsrf_cookie()
             await self.answer()
             return
         ticket = self.ticket()

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 
 from jupyter_server.auth import User
 
+MOST_TICKETS = 1000
+"""How many previews can be open; the ticket of the one that was opened first makes room for the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -60,7 +63,13 @@ class Tokens:
 
     def for_preview(self, identity: str, ticket: Ticket) -> str:
         """Gives the token that opens one port of one project's sandbox."""
-        token = self._previews.setdefault((identity, ticket.project, ticket.port), secrets.token_urlsafe(24))
+        place = (identity, ticket.project, ticket.port)
+        if place not in self._previews:
+            if len(self._previews) >= MOST_TICKETS:
+                oldest = self._previews.pop(next(iter(self._previews)))
+                del self._tickets[_digest(oldest)]
+            self._previews[place] = secrets.token_urlsafe(24)
+        token = self._previews[place]
         self._tickets[_digest(token)] = ticket
         return token
 

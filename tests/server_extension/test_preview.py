@@ -49,6 +49,13 @@ def server(start_jupyter: Callable[..., Any]) -> Any:
     return server
 
 
+@pytest.fixture
+def cookies(http: httpx.Client) -> dict[str, str]:
+    """Gives what a browser sends along whose user has logged in."""
+    http.get("health")
+    return {"Cookie": "; ".join(f"{name}={value}" for name, value in http.cookies.items())}
+
+
 def _path(http: httpx.Client, path: str = "", port: int = 8000) -> str:
     return f"preview/default/{port}/{path}"
 
@@ -146,6 +153,14 @@ def test_a_stranger_sees_nothing(server: Any, http: httpx.Client) -> None:
         assert stranger.get(f"{ticket}%2e%2e/8001/").status_code in (200, 404)  # a path of the server's, no way out
 
 
+def test_a_cookie_alone_reads_nothing(server: Any, http: httpx.Client, cookies: dict[str, str]) -> None:
+    """A page elsewhere that names a script of the preview gets none, though the browser sends the cookie along."""
+    with httpx.Client(base_url=http.base_url, headers=cookies, timeout=60, trust_env=False) as browser:
+        assert browser.get(_path(http, "module.js")).status_code == 403
+        assert browser.get(_path(http, "module.js"), headers={"Referer": "http://localhost:1/"}).status_code == 403
+        assert browser.get(_path(http, "module.js"), headers={"Referer": f"{server.url}lab"}).status_code == 200
+
+
 def test_the_page_may_ask_its_own_server(http: httpx.Client) -> None:
     """At its opaque origin the page reads its own answers, preflight included; no other origin is told so."""
     ticket = _ticket(http)
@@ -215,13 +230,6 @@ async def test_a_websocket_is_relayed(server: Any, http: httpx.Client) -> None:
         assert await socket.read_message() is None
         assert (socket.close_code, socket.close_reason) == (4001, "had enough")
         socket.close()
-
-
-@pytest.fixture
-def cookies(http: httpx.Client) -> dict[str, str]:
-    """Gives what a browser sends along whose user has logged in."""
-    http.get("health")
-    return {"Cookie": "; ".join(f"{name}={value}" for name, value in http.cookies.items())}
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ CELLS = [
     "%e2b status",
     "from e2b_magic import shared_client\nshared_client().execute_command('true', template='nowhere', project='other')",
     "shared_client().read_file('nothing')",
+    "%e2b panel",
     "import os\nprint(sorted(os.environ.items()))",
     "print(repr(shared_client()), repr(shared_client().configuration), vars(shared_client()))",
 ]

@@ -10,13 +10,16 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2b_magic.config import Worker, WorkerToken
+from e2b_magic.config import Configuration, Worker, WorkerToken
 from e2b_magic.exceptions import OutcomeUnknownError, WorkerError
 from e2b_magic.worker import http_caller
+from e2b_magic.worker.caller import InProcessCaller, caller_for
 from e2b_magic.worker.http_caller import HttpCaller
 from e2b_magic.worker.protocol import Event, Output
 
@@ -103,6 +106,15 @@ async def test_events_and_the_envelope_arrive() -> None:
     assert seen == [Output("stdout", "half\u2028line\n")]
     assert script.heads[0].startswith(b"POST /base/e2b-magic/worker/stream HTTP/1.1\r\n")
     assert b"\r\nAuthorization: token e2bw_token\r\n" in script.heads[0]
+
+
+def test_the_configuration_chooses_the_way(tmp_path: Path) -> None:
+    """A worker that is named is asked over HTTP; who has a key of one's own does the work here."""
+    worker = Worker("https://hub.example/", WorkerToken("e2bw_token"))
+    configuration = Configuration(directory=tmp_path, user="anna", worker=worker)
+    assert isinstance(caller_for(configuration), HttpCaller)
+    assert isinstance(caller_for(configuration.with_key("e2b_00c0ffee")), InProcessCaller)
+    assert isinstance(caller_for(replace(configuration, worker=None)), InProcessCaller)
 
 
 async def test_the_backend_has_this_clients_name() -> None:
