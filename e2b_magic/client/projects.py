@@ -37,15 +37,15 @@ def _untold(done: int, total: int) -> None:
 class SetupOptions(Where, total=False):
     """The options of `setup_project`.
 
-    There is one source at most: `template` is a project template's name (see `e2b_magic.project_templates`); `directory`
-    one of this machine, without what its `.gitignore` files exclude; `git` a repository, which the sandbox clones, and
-    `ref` its branch or tag; `files` a mapping of names to text or bytes.
+    There is one source at most. `template` is a project template's name (see `e2b_magic.project_templates`);
+    `directory` is one of this machine, without what its `.gitignore` files exclude; `git` is a repository, which the
+    sandbox clones, and `ref` its branch or tag; `files` is a mapping of names to text or bytes.
 
-    `install` is what to run in the directory then, the template's own when left out, nothing when empty; `port` is where
-    the dev server will listen, the template's when left out; `path` is the directory, one of the project's name in the
-    user's home when left out; `envs` are variables for git and the install command, whose values are kept nowhere;
-    `timeout`, in seconds, kills either; `force=True` replaces what was edited in the sandbox, too; `sandbox_template` is
-    used should a sandbox have to be made.
+    `install` is what to run in the directory then, the template's own when left out, nothing when empty. `port` is
+    where the dev server will listen, the template's when left out. `path` is the directory, one of the project's name
+    in the user's home when left out. `envs` are variables for git and the install command, whose values are kept
+    nowhere. `timeout`, in seconds, kills either. `force=True` replaces what was edited in the sandbox, too.
+    `sandbox_template` is used should a sandbox have to be made.
     """
 
     template: str | None
