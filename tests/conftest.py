@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from e2b_magic.config import Configuration, from_environment
+from e2b_magic.embedded.settings import SETTINGS as LIMITS
 
 SETTINGS = (
     "E2B_API_KEY",
@@ -29,6 +30,7 @@ SETTINGS = (
     "E2B_DOMAIN",
     "E2B_DEBUG",
     "E2B_MAGIC_DIRECTORY",
+    "E2B_MAGIC_TEMPLATES",
     "E2B_MAGIC_USER",
     "E2B_MAGIC_WORKER_URL",
     "E2B_MAGIC_WORKER_TOKEN",
@@ -54,7 +56,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SETTINGS:
+    for name in (*SETTINGS, *(setting.variable for setting in LIMITS)):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -76,7 +76,10 @@ class Metrics:
     async def run(self) -> None:
         """Looks at all of them every few seconds, for ever."""
         while True:
-            await self.look(self._sandboxes)
+            try:
+                await self.look(self._sandboxes)
+            except Exception:  # noqa: BLE001 - one look that fails must not be the last
+                _log.exception("what sandboxes use could not be looked at")
             await asyncio.sleep(INTERVAL)
 
     async def look(self, sandboxes: Iterable[LiveSandbox]) -> None:

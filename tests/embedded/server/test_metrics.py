@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -134,3 +134,35 @@ def test_odd_names_and_processes_that_end_do_not_confuse(tmp_path: Path) -> None
     usages = usages_of([10, 99], tmp_path)
     assert list(usages) == [10]
     assert usages[10].cpu_seconds * 100 == pytest.approx(600, rel=0.01)
+
+
+async def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one look fails, the log says so, and the next one is made all the same."""
+    looked = asyncio.Event()
+    outcomes = iter([RuntimeError("of the test"), None])
+
+    def sandboxes() -> Iterator[Any]:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        looked.set()
+        yield from ()
+
+    class Register:
+        def __iter__(self) -> Iterator[Any]:
+            return sandboxes()
+
+    monkeypatch.setattr(sampling, "INTERVAL", 0.01)
+    running = asyncio.create_task(sampling.Metrics(Register(), Limits()).run())
+    await asyncio.wait_for(looked.wait(), 10)
+    running.cancel()
+
+
+def test_a_paused_and_resumed_sandbox_is_measured_on(own_sandbox: Sandbox) -> None:
+    """After a pause a sandbox is measured again, within the bounds that hold for every measurement."""
+    own_sandbox.commands.run("head -c 1000000 /dev/urandom > kept")
+    own_sandbox.pause()
+    resumed = own_sandbox.connect()
+    last = resumed.get_metrics()[-1]
+    assert 0 <= last.cpu_used_pct <= 100
+    assert 0 <= last.mem_used < last.mem_total

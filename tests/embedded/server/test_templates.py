@@ -194,3 +194,12 @@ def test_only_plain_things_are_placed(tree: Path) -> None:
     assert placed["/etc/stolen"] == Placed("/etc/stolen", None, "/etc/shadow")
     assert placed["/etc/marker"].source == tree / "etc" / "marker"
     assert {"/etc/passwd", "/etc/fifo", "/home", "/usr"}.isdisjoint(placed)
+
+
+def test_a_paused_sandbox_keeps_its_tree(there: dict[str, Any]) -> None:
+    """A sandbox that was paused without its processes is started on its template's tree again, with its files."""
+    with Sandbox.create("small", **there) as sandbox:
+        sandbox.files.write("kept", "text")
+        sandbox.pause(keep_memory=False)
+        resumed = sandbox.connect()
+        assert resumed.commands.run("cat kept /etc/marker").stdout == "textfrom the tree\n"
