@@ -36,6 +36,17 @@ async def _unheard(event: Event) -> None:
     """An `Emit` where nobody listens."""
 
 
+class _Text:
+    """Takes events, and keeps the output that they bring."""
+
+    def __init__(self) -> None:
+        self.buffer = OutputBuffer()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Output):
+            self.buffer.append(event.text)
+
+
 class JobVerbs(Verbs):
     """Background jobs."""
 
@@ -121,6 +132,11 @@ class JobVerbs(Verbs):
         name = check_project_name(project or self.project)
         return self._submit(lambda emit: self._find(job, name, emit)).wait()
 
+    async def aget_background_job(self, job: Named = None, project: str | None = None) -> BackgroundJob:
+        """Does what `get_background_job` does."""
+        name = check_project_name(project or self.project)
+        return await self._submit(lambda emit: self._find(job, name, emit)).wait_async()
+
     def get_log(self, job: Named = None, *, lines: int | None = None, project: str | None = None) -> str:
         """Gives what a job wrote, both streams as one; of a long log the first mebibyte and the last eight.
 
@@ -133,14 +149,15 @@ class JobVerbs(Verbs):
             InvalidRequestError: There is no such job.
             SandboxGoneError: Its sandbox has ended, and the log with it.
         """
-        text = OutputBuffer()
+        text = _Text()
+        self._submit(self._reading(job, project, lines=lines), text).wait()
+        return text.buffer.text()
 
-        def take(event: Event) -> None:
-            if isinstance(event, Output):
-                text.append(event.text)
-
-        self._submit(self._reading(job, project, lines=lines), take).wait()
-        return text.text()
+    async def aget_log(self, job: Named = None, *, lines: int | None = None, project: str | None = None) -> str:
+        """Does what `get_log` does."""
+        text = _Text()
+        await self._submit(self._reading(job, project, lines=lines), text).wait_async()
+        return text.buffer.text()
 
     def follow_log(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from collections.abc import Callable, Coroutine
+from typing import Any, Unpack
 
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.jobs import Begun, JobVerbs
@@ -95,7 +96,18 @@ class ServerVerbs(JobVerbs):
             InvalidRequestError: No port is known.
             SandboxGoneError: The project has no sandbox that runs.
         """
+        return self._submit(self._looking(port, project)).wait()
+
+    async def aget_preview(self, port: int | None = None, project: str | None = None) -> Preview:
+        """Does what `get_preview` does."""
+        return await self._submit(self._looking(port, project)).wait_async()
+
+    def _looking(self, port: int | None, project: str | None) -> Callable[[Emit], Coroutine[Any, Any, Preview]]:
         name = check_project_name(project or self.project)
-        request = PreviewPort(**self._work.target({"project": name}), port=self._port(port, name))
-        answer = self._submit(lambda emit: self._work.call(request, emit)).wait()
-        return Preview(project=name, **answer)
+        target: dict[str, Any] = self._work.target({"project": name})
+        request = PreviewPort(**target, port=self._port(port, name))
+
+        async def look(emit: Emit) -> Preview:
+            return Preview(project=name, **await self._work.call(request, emit))
+
+        return look

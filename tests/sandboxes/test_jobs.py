@@ -215,6 +215,21 @@ def test_what_stands_in_the_records_is_checked(client: Client) -> None:
     assert client.get_log(job) == "fine\n"
 
 
+async def test_every_verb_can_be_awaited(client: Client) -> None:
+    """The twins whose names begin with `a` give what the others give."""
+    job = await client.astart_background("echo one; echo two")
+    ended = await client.await_for_job(job)
+    assert (await client.aget_background_job(job)) == ended
+    assert ended in await client.aget_background_jobs()
+    assert await client.aget_log(job) == "one\ntwo\n"
+    text: list[str] = []
+    await client.afollow_log(job, on_event=lambda event: text.append(getattr(event, "text", "")))
+    assert "".join(text) == "one\ntwo\n"
+    server = await client.astart_dev_server("python3 -m http.server $PORT", 8300)
+    assert (await client.aget_preview(8300)).open
+    assert (await client.astop_job(server)).state is JobState.STOPPED
+
+
 async def test_a_cancelled_start_leaves_nothing(client: Client) -> None:
     """A start that is cancelled at any early moment leaves no process behind."""
     for delay in (0, 0.002, 0.005, 0.01, 0.02):
