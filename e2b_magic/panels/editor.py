@@ -25,11 +25,13 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     Attributes:
         path: The file that is open; None when none is.
+        project: The project that it belongs to.
     """
 
     def __init__(self, view: View) -> None:
         self.path: str | None = None
-        self._wanted: str | None = None
+        self.project = ""
+        self._wanted: tuple[str, str] | None = None
         self._view = view
         self._content = b""
         self._opened = ""
@@ -49,27 +51,29 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Whether the text is not what was opened."""
         return self.path is not None and self.text.value != self._opened
 
-    async def show_file(self, path: str) -> None:
-        """Opens a file.
+    async def show_file(self, path: str, project: str) -> None:
+        """Opens a file of a project's sandbox.
 
         Raises:
             RemotePathError: It is no text, or has line ends of several kinds.
             FileTooLargeError: It is too large for a page.
         """
-        self._wanted = path
-        content = await self._read(path)
-        if self._wanted != path:  # another file was opened meanwhile, or this one deleted
+        self._wanted = (project, path)
+        content = await self._read(path, project)
+        if self._wanted != (project, path):  # another file was opened meanwhile, or this one deleted
             return
         text = _as_text(path, content)
-        self.path, self._content, self._opened, self._warned = path, content, text, None
-        self._title.value = f"<strong>{html.escape(one_line(path))}</strong>"
+        self.path, self.project = path, project
+        self._content, self._opened, self._warned = content, text, None
+        owner = f' <span class="e2b-quiet">of {html.escape(project)}</span>'
+        self._title.value = f"<strong>{html.escape(one_line(path))}</strong>{owner}"
         self.text.tooltip = f"Text of {one_line(path)}"
         self.text.value = text
         self.layout.display = None
 
-    async def _read(self, path: str) -> bytes:
+    async def _read(self, path: str, project: str) -> bytes:
         try:
-            return await self._view.client.aread_file(path, limit=EDIT_LIMIT)
+            return await self._view.client.aread_file(path, limit=EDIT_LIMIT, project=project)
         except FileTooLargeError:
             raise FileTooLargeError(
                 f"{path} is too large for a page, which edits {size(EDIT_LIMIT)} at most: download it instead"
@@ -79,14 +83,14 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Opens the file again."""
         if self.path is not None:
             self._view.message.clear()
-            await self.show_file(self.path)
+            await self.show_file(self.path, self.project)
 
     async def save(self) -> None:
         """Writes the text, unless the file has changed since it was opened: then it says so, once."""
-        path, client, message = self.path, self._view.client, self._view.message
+        path, project, client, message = self.path, self.project, self._view.client, self._view.message
         if path is None:
             return
-        there = await self._read(path) if await self._exists(path) else self._content
+        there = await self._read(path, project) if await self._exists(path, project) else self._content
         if there not in (self._content, self._warned):
             self._warned = there
             message.fail(
@@ -95,12 +99,12 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         text = self.text.value
         content = text.replace("\n", "\r\n").encode() if b"\r\n" in self._content else text.encode()
-        entry = await client.awrite_file(path, content)
+        entry = await client.awrite_file(path, content, project=project)
         self._content, self._opened, self._warned = content, text, None
         message.say(f"Saved {path} ({size(entry.size)})")
 
-    async def _exists(self, path: str) -> bool:
-        return any(entry.path == path for entry in await self._view.client.alist_files(above(path)))
+    async def _exists(self, path: str, project: str) -> bool:
+        return any(entry.path == path for entry in await self._view.client.alist_files(above(path), project=project))
 
     def leave(self) -> None:
         """Closes the file."""

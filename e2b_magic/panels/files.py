@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ipywidgets import HTML, FileUpload, Text
 
 from e2b_magic.client import Client
 from e2b_magic.client.changes import Change, ExecutionChanged, ProjectChanged, SettingsChanged
-from e2b_magic.exceptions import FileTooLargeError, InvalidRequestError, RemoteFileNotFoundError
+from e2b_magic.exceptions import InvalidRequestError, RemoteFileNotFoundError
 from e2b_magic.panels.ask import Ask
+from e2b_magic.panels.carrying import UPLOAD_LIMIT, bring, hand_over, save, upload
 from e2b_magic.panels.controls import FITTING, button, line
 from e2b_magic.panels.editor import Editor
 from e2b_magic.panels.fields import on_enter
 from e2b_magic.panels.rows import Row, Rows
 from e2b_magic.panels.tree import Branch, Tree, above, inside
 from e2b_magic.panels.view import Refresh, View
-from e2b_magic.quantities import counted, size
+from e2b_magic.quantities import size
 from e2b_magic.records import FileEntry, Status
 from e2b_magic.terminal import one_line
 
 PAGE: Final = 60
 """How many entries a page shows."""
-UPLOAD_LIMIT: Final = 8 * 1024 * 1024
-"""The largest file that the browser may send, in bytes: above 10 MB Jupyter's websocket drops it without a word."""
-DOWNLOAD_LIMIT: Final = 4 * 1024 * 1024
-"""The largest file that the page is handed for saving, in bytes: it is part of the page until then."""
-_TELL_EVERY: Final = 0.1  # seconds between two signs of progress
 HOME: Final = "/home/user"
 
 
@@ -43,6 +38,7 @@ class FilesPanel(View):
 
     def __init__(self, client: Client | None = None) -> None:
         super().__init__(client)
+        self._project = self.client.project
         self._tree = Tree(self.client.get_project_info().path)
         self._first = 0
         self._chosen: FileEntry | None = None
@@ -66,11 +62,11 @@ class FilesPanel(View):
         self.download_button = button("Download", "Hand the file to the browser", self._download, icon="download")
         self.rename_button = button("Rename", "Give it another name or place", self._ask_to_rename, icon="i-cursor")
         self.delete_button = button("Delete", "Remove it from the sandbox", self._ask_to_delete, icon="trash")
-        save = "Write it, however large, to this kernel's machine"
-        self.save_button = button("Save to…", save, self._ask_to_save, icon="hdd-o")
+        written = "Write it, however large, to this kernel's machine"
+        self.save_button = button("Save to…", written, self._ask_to_save, icon="hdd-o")
         buttons = (self.download_button, self.save_button, self.rename_button, self.delete_button)
         self.chosen_line = line(self.choice, *buttons, self.link)
-        bring = "Bring a file or directory, however large, of this kernel's machine"
+        brought = "Bring a file or directory, however large, of this kernel's machine"
         self.show(
             line(
                 self.directory,
@@ -81,7 +77,7 @@ class FilesPanel(View):
                 button("New file", "Make an empty file", self._ask_for_file, icon="file-o"),
                 button("New folder", "Make a directory", self._ask_for_directory, icon="folder-o"),
                 self.upload,
-                button("From path…", bring, self._ask_to_bring, icon="hdd-o"),
+                button("From path…", brought, self._ask_to_bring, icon="hdd-o"),
             ),
             self.ask,
             self.rows,
@@ -115,19 +111,21 @@ class FilesPanel(View):
         """Keeps in step with whatever writes files, or may have."""
         if isinstance(change, ExecutionChanged):
             record = change.record
-            told = record.project == self.client.project and record.status is not Status.PENDING and not record.cached
+            told = record.project == self._project and record.status is not Status.PENDING and not record.cached
         else:
-            told = change == ProjectChanged(self.client.project) or isinstance(change, SettingsChanged)
+            told = change == ProjectChanged(self._project) or isinstance(change, SettingsChanged)
         if told and self.visible:
             self._refresh.ask()
 
     def _alive(self) -> bool:
         """Whether there is a sandbox that listing its files would neither make nor wake."""
-        project = self.client.get_project_info()
+        project = self.client.get_project_info(self._project)
         known = project.sandbox_id and project.backend == self.client.configuration.backend
         return bool(known) and not project.paused and project.sandbox_expires_at > time.time()
 
     async def _load(self) -> None:
+        if self.client.project != self._project:
+            self._turn_to(self.client.project)
         wanted, self._wanted = self._wanted, False
         tree = self._tree
         if not wanted and not self._alive():
@@ -137,12 +135,21 @@ class FilesPanel(View):
             return
         for directory in tree.opened or [tree.root]:
             try:
-                tree.put(directory, await self.client.alist_files(directory))
+                tree.put(directory, await self.client.alist_files(directory, project=self._project))
             except RemoteFileNotFoundError:
                 if directory == tree.root:
                     raise
                 tree.fold(directory)
         self._show_rows()
+
+    def _turn_to(self, project: str) -> None:
+        """Shows another project's files; what was asked or chosen before is no more, what is edited stays."""
+        self._project = project
+        self._tree = Tree(self.client.get_project_info(project).path)
+        self.directory.value = self._tree.root
+        self._first, self._chosen = 0, None
+        self.ask.dismiss()
+        self._tell_choice()
 
     def _show_rows(self) -> None:
         branches = self._tree.rows()
@@ -178,7 +185,7 @@ class FilesPanel(View):
             self.start(lambda: self._unfold(branch.entry.path))
 
     async def _unfold(self, directory: str) -> None:
-        self._tree.put(directory, await self.client.alist_files(directory))
+        self._tree.put(directory, await self.client.alist_files(directory, project=self._project))
         self._show_rows()
 
     def _choose(self, entry: FileEntry | None) -> None:
@@ -196,14 +203,15 @@ class FilesPanel(View):
             self.download_button.layout.display = None if entry.type == "file" else "none"
 
     def _open(self, path: str) -> None:
-        if self.editor.changed and self.editor.path != path:
+        here = (self.editor.project, self.editor.path) == (self._project, path)
+        if self.editor.changed and not here:
             question = f"{self.editor.path} has changes that are not saved: discard them?"
             self.ask.for_yes(question, "Discard", lambda: self._open_now(path))
-        elif self.editor.path != path or not self.editor.changed:
+        elif not here or not self.editor.changed:
             self._open_now(path)
 
     def _open_now(self, path: str) -> None:
-        self.start(lambda: self.editor.show_file(path))
+        self.start(lambda: self.editor.show_file(path, self._project))
 
     @property
     def _target(self) -> str:
@@ -219,15 +227,15 @@ class FilesPanel(View):
         path = inside(self._target, name)
         if any(entry.path == path for entry in await self._existing(above(path))):
             raise InvalidRequestError(f"{path} is there already: choose another name, or open it")
-        await self.client.awrite_file(path, "")
-        await self.editor.show_file(path)
+        await self.client.awrite_file(path, "", project=self._project)
+        await self.editor.show_file(path, self._project)
 
     def _ask_for_directory(self) -> None:
         question = f"New directory in {self._target}"
         self.ask.for_text(question, "", "Make", lambda name: self.start(lambda: self._make_directory(name)))
 
     async def _make_directory(self, name: str) -> None:
-        entry = await self.client.amake_directory(inside(self._target, name))
+        entry = await self.client.amake_directory(inside(self._target, name), project=self._project)
         self.message.say(f"Made {entry.path}")
 
     def _ask_to_rename(self) -> None:
@@ -236,7 +244,7 @@ class FilesPanel(View):
             self.ask.for_text(question, entry.name, "Rename", lambda to: self.start(lambda: self._rename(entry, to)))
 
     async def _rename(self, entry: FileEntry, to: str) -> None:
-        moved = await self.client.arename_file(entry.path, inside(above(entry.path), to))
+        moved = await self.client.arename_file(entry.path, inside(above(entry.path), to), project=self._project)
         self._tree.fold(entry.path)
         self._forget_below(entry.path)
         self._choose(moved)
@@ -244,44 +252,25 @@ class FilesPanel(View):
 
     def _forget_below(self, path: str) -> None:
         """Closes the file that is open, should it stand at a path or below it, where it is no more."""
-        if self.editor.path and (self.editor.path == path or self.editor.path.startswith(f"{path}/")):
+        if (
+            self.editor.project == self._project
+            and self.editor.path
+            and (self.editor.path == path or self.editor.path.startswith(f"{path}/"))
+        ):
             self.editor.leave()
 
     def _ask_to_bring(self) -> None:
         question = f"File or directory of this kernel's machine, to go into {self._target}"
-        self.ask.for_text(question, "", "Bring", lambda local: self.start(lambda: self._bring(local, self._target)))
-
-    async def _bring(self, local: str, directory: str) -> None:
-        done = await self.aside(
-            lambda: self.client.upload(local, f"{directory}/", on_progress=self._progress(f"Bringing {local}"))
-        )
-        self.message.say(f"Brought {counted(done.files, 'file')} ({size(done.size)}) to {done.path}")
+        self.ask.for_text(question, "", "Bring", lambda local: self._carry(bring, local, self._target))
 
     def _ask_to_save(self) -> None:
         if (entry := self._chosen) is not None:
             question = f"Where {entry.name} goes on this kernel's machine"
-            self.ask.for_text(question, entry.name, "Save", lambda local: self.start(lambda: self._save(entry, local)))
-
-    async def _save(self, entry: FileEntry, local: str) -> None:
-        done = await self.aside(
-            lambda: self.client.download(entry.path, local, on_progress=self._progress(f"Saving {entry.path}"))
-        )
-        self.message.say(f"Saved {counted(done.files, 'file')} ({size(done.size)}) to {done.path}")
-
-    def _progress(self, text: str) -> Callable[[int, int], None]:
-        told = 0.0
-
-        def tell(done: int, total: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= _TELL_EVERY and total:
-                told = time.monotonic()
-                self.message.tell_progress(text, done / total)
-
-        return tell
+            self.ask.for_text(question, entry.name, "Save", lambda local: self._carry(save, entry, local))
 
     async def _existing(self, directory: str) -> list[FileEntry]:
         try:
-            return await self.client.alist_files(directory)
+            return await self.client.alist_files(directory, project=self._project)
         except RemoteFileNotFoundError:
             return []
 
@@ -291,7 +280,7 @@ class FilesPanel(View):
             self.ask.for_yes(f"Delete {what}: {entry.path}?", "Delete", lambda: self.start(lambda: self._delete(entry)))
 
     async def _delete(self, entry: FileEntry) -> None:
-        await self.client.aremove_file(entry.path, recursive=entry.type == "dir")
+        await self.client.aremove_file(entry.path, recursive=entry.type == "dir", project=self._project)
         self._tree.fold(entry.path)
         self._forget_below(entry.path)
         self._choose(None)
@@ -299,47 +288,17 @@ class FilesPanel(View):
 
     def _download(self) -> None:
         if (entry := self._chosen) is not None:
-            self.start(lambda: self._link_to(entry))
+            self._carry(hand_over, entry, self.link)
 
-    async def _link_to(self, entry: FileEntry) -> None:
-        try:
-            content = await self.client.aread_file(entry.path, limit=DOWNLOAD_LIMIT)
-        except FileTooLargeError:
-            raise FileTooLargeError(
-                f"{entry.path} has {size(entry.size)}, and a page is handed {size(DOWNLOAD_LIMIT)} at most: "
-                "Save to… writes it to this kernel's machine"
-            ) from None
-        # As bytes of no kind, so that the browser saves it and never shows it.
-        data = base64.b64encode(content).decode()
-        name = html.escape(one_line(entry.name), quote=True)
-        address = f"data:application/octet-stream;base64,{data}"
-        self.link.value = f'<a download="{name}" href="{address}">Save {name} ({size(len(content))})</a>'
+    def _carry(self, way: Callable[..., Coroutine[Any, Any, None]], *what: Any) -> None:
+        project = self._project
+        self.start(lambda: way(self, project, *what))
 
     def _uploaded(self, change: Any) -> None:
         files = change["new"]
         if files:
             self.upload.value = ()
-            self.start(lambda: self._write_all(files, self._target))
-
-    async def _write_all(self, files: tuple[dict[str, Any], ...], directory: str) -> None:
-        for number, file in enumerate(files, 1):
-            if file["size"] > UPLOAD_LIMIT:
-                raise FileTooLargeError(
-                    f"{file['name']} has {size(file['size'])}, and a browser may send {size(UPLOAD_LIMIT)} at most: "
-                    "From path… takes it from this kernel's machine"
-                )
-            self.message.say(f"Uploading {file['name']} ({number} of {len(files)})")
-            await self.client.awrite_file(inside(directory, _base_name(file["name"])), bytes(file["content"]))
-        names = ", ".join(file["name"] for file in files[:3]) + (" and others" if len(files) > 3 else "")
-        self.message.say(f"Uploaded {names} to {directory}")
-
-
-def _base_name(name: str) -> str:
-    """Gives a file's name without directories: browsers send none, and whoever speaks for one may not choose any."""
-    base = name.replace("\\", "/").rpartition("/")[2]
-    if base in ("", ".", ".."):
-        raise InvalidRequestError(f"{name!r} cannot name a file")
-    return base
+            self._carry(upload, files, self._target)
 
 
 def _row(branch: Branch, *, chosen: bool) -> Row:

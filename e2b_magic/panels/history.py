@@ -11,7 +11,7 @@ from typing import Any, Final
 from ipywidgets import HTML, Dropdown, Text, Textarea, VBox
 
 from e2b_magic.client import Client
-from e2b_magic.client.changes import Change, Closed
+from e2b_magic.client.changes import Change, Closed, SettingsChanged
 from e2b_magic.panels.controls import FITTING, button, card, line
 from e2b_magic.panels.magic import as_magic
 from e2b_magic.panels.output import OutputBox
@@ -79,7 +79,9 @@ class HistoryPanel(View):
 
     def changed(self, change: Change) -> None:
         """Keeps the page in step with whatever is run in this session."""
-        if not isinstance(change, Closed):
+        if isinstance(change, SettingsChanged):
+            self._from_the_top()
+        elif not isinstance(change, Closed):
             self._refresh.ask()
 
     async def _load(self) -> None:

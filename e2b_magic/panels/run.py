@@ -10,7 +10,7 @@ from typing import Any, Final
 from ipywidgets import HTML, Accordion, Checkbox, Combobox, Text, VBox
 
 from e2b_magic.client import Client
-from e2b_magic.client.changes import Change, ExecutionChanged
+from e2b_magic.client.changes import Change, ExecutionChanged, SettingsChanged
 from e2b_magic.client.executor import Executor
 from e2b_magic.client.options import CommandOptions
 from e2b_magic.exceptions import CommandFailedError, CommandInterruptedError, E2BMagicError, InvalidRequestError
@@ -109,6 +109,7 @@ class RunPanel(View):
             self.message.fail(InvalidRequestError(f"Time limit: {error}"))
             return
         options: CommandOptions = {
+            "project": self.client.project,
             "cwd": self.directory.value.strip() or None,
             "timeout": limit,
             "use_cache": self.stored.value,
@@ -150,7 +151,7 @@ class RunPanel(View):
 
     def changed(self, change: Change) -> None:
         """Offers what was run anywhere in this session."""
-        if isinstance(change, ExecutionChanged):
+        if isinstance(change, ExecutionChanged | SettingsChanged):
             self._recall.ask()
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ class Jupyter:
         return body
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """Gives a Jupyter server with directories, settings and an embedded server of its own."""
     yield from serve(tmp_path_factory.mktemp("jupyter"))
@@ -155,9 +155,9 @@ def _url(process: subprocess.Popen[bytes], directory: Path) -> str:
     raise AssertionError("the Jupyter server did not start")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Gives a Chromium."""
+    """Gives a Chromium; for a module, since its driver keeps an event loop that asynchronous tests would meet."""
     from playwright.sync_api import sync_playwright  # here, since where there is none the tests are skipped
 
     with sync_playwright() as driver:

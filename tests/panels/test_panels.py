@@ -455,6 +455,28 @@ def test_a_start_is_given_up(live: Client) -> None:
     panel.close()
 
 
+def test_a_file_is_saved_where_it_was_opened(files: FilesPanel) -> None:
+    """Another project's files are shown when it is chosen, and what is being edited is still saved to its own."""
+    files.client.write_file("mine.txt", "first\n")
+    files._open("/home/user/mine.txt")
+    until(lambda: files.editor.path == "/home/user/mine.txt")
+    until(lambda: "mine.txt" in _names(files))
+    press(_row(files, "mine.txt"))
+    press(files.delete_button)
+    files.client.write_file("theirs.txt", "theirs\n", project="neighbour")
+    files.client.use_project("neighbour")
+    until(lambda: _names(files) == ["theirs.txt"])
+    assert files.ask.layout.display == "none"
+    files.editor.text.set_state({"value": "second\n"})
+    press(files.editor.save_button)
+    until(lambda: "Saved" in files.message.value, files.message.value)
+    files.client.use_project("default")
+    assert files.client.read_text("mine.txt") == "second\n"
+    assert [entry.name for entry in files.client.list_files(project="neighbour")] == ["theirs.txt"]
+    until(lambda: "mine.txt" in _names(files))
+    files.client.kill_sandbox("neighbour")
+
+
 def test_files_are_moved_and_carried(files: FilesPanel, tmp_path: Path) -> None:
     """A directory is made, a file of this machine brought into it, renamed there, and saved back, by path."""
     (tmp_path / "big.bin").write_bytes(b"x" * 20_000_000)
