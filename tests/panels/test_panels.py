@@ -59,7 +59,11 @@ def _names(files: FilesPanel) -> list[str]:
 
 
 def _row(panel: Any, text: str) -> Any:
-    return next(button for button in panel.rows._list.children if text in button.description)
+    def shown() -> list[Any]:
+        return [button for button in panel.rows._list.children if text in button.description]
+
+    until(shown, f"a row with {text}")
+    return shown()[0]
 
 
 def test_enter_runs_and_the_end_is_told(run: RunPanel) -> None:
