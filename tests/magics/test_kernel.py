@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -185,3 +186,53 @@ def test_a_terminal_command_line_works(environment: dict[str, str]) -> None:
         assert "\n42\n" in output
     assert ", cached" not in outputs[0]
     assert ", cached" in outputs[1]
+
+
+def test_a_cell_may_await(kernel: Kernel) -> None:
+    """At a cell's top level verbs are awaited, several at once; beside a running loop the plain ones work too."""
+    code = (
+        "import asyncio\n"
+        "from e2b_magic import shared_client\n"
+        "client = shared_client()\n"
+        "results = await asyncio.gather(*(client.aexecute_command(f'echo {n}') for n in range(3)))\n"
+        "print([one.stdout for one in results], client.execute_command('echo plain').stdout)"
+    )
+    assert _texts(_execute(kernel[1], code), "stdout") == "['0\\n', '1\\n', '2\\n'] plain\n\n"
+
+
+def test_a_kernel_completes_remote_paths(kernel: Kernel) -> None:
+    """Tab in a notebook offers what lies in the sandbox, also behind a command."""
+    complete: Any = kernel[1].complete
+    _execute(kernel[1], "r = %e2b run --quiet mkdir -p inside && touch inside/found.txt")
+    for code in ("%e2b cat inside/f", "r = %e2b run cat inside/f"):
+        deadline = time.monotonic() + 30
+        matches: list[str] = []
+        while "inside/found.txt" not in matches:  # on a busy machine the first answer comes after Tab's
+            assert time.monotonic() < deadline
+            matches = complete(code, len(code), reply=True, timeout=30)["content"]["matches"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cell", "rounds"),
+    [("%e2b run --no-cache echo on; sleep 54321 & sleep 54321", 12), ("%e2b put {big} big", 8)],
+    ids=["a command", "an upload"],
+)
+def test_an_interrupt_at_any_moment_is_felt(kernel: Kernel, tmp_path: Path, cell: str, rounds: int) -> None:
+    """Whenever the stop button comes, the kernel is back within 2 s, no process is left, and the next cell works."""
+    manager, client = kernel
+    chance = random.Random(rounds)
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(2 * 1024**3)
+    _execute(client, f"big = {str(big)!r}\nr = %e2b run --quiet true")
+    for _ in range(rounds):
+        identity = client.execute(cell)
+        time.sleep(chance.uniform(0, 0.4))
+        began = time.monotonic()
+        manager.interrupt_kernel()
+        list(_published(client, identity))
+        assert time.monotonic() - began < PROMPT_WITHIN + 1  # one for a machine on which much else runs
+        assert _texts(_execute(client, "r = %e2b run --no-cache echo next"), "stdout") == "next\n"
+    search = "grep -laz 5432[1] /proc/[0-9]*/cmdline | wc -l"
+    assert _texts(_execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"

@@ -187,3 +187,20 @@ def test_tab_waits_for_no_sandbox(notebook: Notebook, client: Client, monkeypatc
     client.kill_sandbox()
     assert client.peek_directory("~") == ()
     assert len(client.list_sandboxes()) == before - 1
+
+
+def test_what_a_sandbox_uses_is_shown(notebook: Notebook) -> None:
+    """`metrics` gives what the server measured, as a table; a notebook has a plot of it where matplotlib is."""
+    from e2b_magic.magics.snapshots import Measured
+    from e2b_magic.records import SandboxMetrics
+
+    notebook("r = %e2b run true")
+    cell = notebook("%e2b metrics")
+    assert cell.error is None
+    assert isinstance(cell.value, Measured)
+    pytest.importorskip("matplotlib")
+    points = [SandboxMetrics(timestamp=float(second), memory_used=second * 10**6) for second in range(3)]
+    cell.value[:] = points
+    assert 'src="data:image/png;base64,iVBOR' in cell.value._repr_html_()
+    cell.value[:] = points[:1]
+    assert "<img" not in cell.value._repr_html_()
