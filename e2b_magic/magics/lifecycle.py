@@ -143,7 +143,7 @@ COMMANDS = (
         arguments=(PROJECT_WORD,),
         examples=("%e2b pause", "%e2b pause web"),
         notes=(
-            "A paused sandbox has no end. The next command in it resumes it. "
+            "A paused sandbox has no end. The next command in it resumes it.",
             "Locally its processes are kept as long as the server runs.",
         ),
     ),

@@ -204,3 +204,19 @@ def test_what_a_sandbox_uses_is_shown(notebook: Notebook) -> None:
     assert 'src="data:image/png;base64,iVBOR' in cell.value._repr_html_()
     cell.value[:] = points[:1]
     assert "<img" not in cell.value._repr_html_()
+
+
+def test_a_sandbox_rests_and_is_copied(notebook: Notebook) -> None:
+    """`pause`, `resume`, `snapshot`, `snapshots` and `fork` say what they did and what comes next."""
+    notebook("%e2b new resting --replace\n%e2b run touch here")
+    assert notebook("%e2b pause").stdout.startswith("Paused sandbox ")
+    assert "paused; the next command resumes it" in notebook("%e2b").stdout
+    assert "runs, for" in notebook("%e2b resume").stdout
+    taken = notebook("%e2b snapshot moment")
+    assert f"--template {taken.value.snapshot_id}" in taken.stdout
+    assert "moment" in shown_as(notebook("%e2b snapshots").value)
+    assert notebook(f"%e2b snapshots delete {taken.value.snapshot_id}").stdout.startswith("Deleted")
+    assert "there is no snapshot" in notebook(f"%e2b snapshots delete {taken.value.snapshot_id}").stderr
+    assert "a copy of that of resting: %e2b use twin" in notebook("%e2b fork twin").stdout
+    assert notebook("%e2b run -p twin ls").value.stdout == "here\n"
+    notebook("%e2b kill twin\n%e2b kill")

@@ -119,3 +119,58 @@ async def test_the_same_awaited(client: Client) -> None:
     assert (await client.aextend_sandbox(2 * 3600)).expires_at > state.expires_at
     assert await client.akill_sandbox() == [state.sandbox_id]
     assert await client.alist_sandboxes() == []
+
+
+def test_a_paused_sandbox_keeps_its_files(client: Client) -> None:
+    """`pause_sandbox` puts it to rest, `resume_sandbox` wakes the very same one, and so does its use."""
+    made = client.create_sandbox()
+    client.execute_command("echo here > mark")
+    assert client.pause_sandbox().state == "paused"
+    assert client.get_project_info().paused
+    assert client.get_sandbox_status().state == "paused"
+    assert [one.state for one in client.list_sandboxes()] == ["paused"]
+    with pytest.raises(InvalidRequestError, match="is paused: resume it first"):
+        client.extend_sandbox(600)
+    assert client.resume_sandbox().state == "running"
+    assert not client.get_project_info().paused
+    client.pause_sandbox()
+    result = client.execute_command("cat mark", use_cache=False)
+    assert (result.stdout, result.sandbox_id) == ("here\n", made.sandbox_id)
+    assert not client.get_project_info().paused
+
+
+def test_a_paused_sandbox_is_not_woken_in_passing(client: Client) -> None:
+    """Neither completion nor a look at its state resumes it."""
+    client.execute_command("touch here")
+    client.pause_sandbox()
+    assert client.peek_directory("~", wait=5) == ()
+    assert client.get_sandbox_status().state == "paused"
+
+
+def test_a_snapshot_makes_sandboxes(client: Client) -> None:
+    """A sandbox made from a snapshot has the files of its moment; the source goes on; a snapshot can be deleted."""
+    client.execute_command("echo before > mark")
+    taken = client.snapshot_sandbox("before")
+    client.execute_command("echo after > mark")
+    client.create_sandbox("copy", template=taken.snapshot_id)
+    assert client.execute_command("cat mark", project="copy").stdout == "before\n"
+    assert client.execute_command("cat mark").stdout == "after\n"
+    assert taken.snapshot_id in [one.snapshot_id for one in client.list_snapshots()]
+    client.kill_sandbox("copy")
+    assert client.delete_snapshot(taken.snapshot_id)
+    assert not client.delete_snapshot(taken.snapshot_id)
+
+
+def test_a_fork_is_another_projects_own(client: Client) -> None:
+    """A fork has the files and a life of its own: to kill one leaves the other, and no snapshot stays."""
+    source = client.create_sandbox()
+    client.execute_command("echo mine > mark")
+    forked = client.fork_sandbox("twin")
+    assert (forked.project, forked.template) == ("twin", source.template)
+    client.execute_command("echo other > mark", project="twin")
+    assert client.execute_command("cat mark").stdout == "mine\n"
+    with pytest.raises(InvalidRequestError, match="'twin' has a sandbox already"):
+        client.fork_sandbox("twin")
+    assert client.kill_sandbox() == [source.sandbox_id]
+    assert client.execute_command("cat mark", project="twin", use_cache=False).stdout == "other\n"
+    assert client.list_snapshots() == []
