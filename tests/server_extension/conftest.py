@@ -51,13 +51,14 @@ class Kernel:
     """
 
     def __init__(self, server: Any, identity: str) -> None:
+        self.identity = identity
         self._client: Any = BlockingKernelClient(
             connection_file=str(server.folder / "runtime" / f"kernel-{identity}.json")
         )
         self._client.load_connection_file()
         self._client.hb_channel.time_to_dead = 60.0  # on a busy machine a late heartbeat is no death
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=60)
+        self.wait()
         self.messages: list[dict[str, Any]] = []
 
     def execute(self, code: str) -> str:
@@ -70,6 +71,10 @@ class Kernel:
         self._client.execute_interactive(code, timeout=60, output_hook=take)
         self.messages += told
         return "".join(map(_shown, told))
+
+    def wait(self) -> None:
+        """Waits until it answers."""
+        self._client.wait_for_ready(timeout=60)
 
     def close(self) -> None:
         """Leaves the kernel."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from e2b_magic.client import Client
@@ -46,6 +47,28 @@ def test_a_kernel_that_cannot_reach_the_server_safely_gets_no_token(start_jupyte
         assert "E2B_MAGIC_WORKER" not in kernel.execute("import os; print(list(os.environ))")
     assert "kernels are given no worker" in server.log
     assert "E2BMagicApp.kernel_url" in server.log
+
+
+@pytest.mark.sandbox
+def test_the_tour_passes_behind_a_server(start_jupyter: Callable[..., Any]) -> None:
+    """The tour's notebook runs unchanged in a kernel of the server's, and so does a command after a restart of it."""
+    server = start_jupyter()
+    notebook = json.loads((Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) > 5
+    with started_kernel(server) as kernel:
+        for cell in cells:
+            before = len(kernel.messages)
+            kernel.execute("".join(cell["source"]))
+            failed = [one["evalue"] for one in kernel.messages[before:] if one["type"] == "error"]
+            assert bool(failed) == ("raises-exception" in cell["metadata"].get("tags", [])), (cell["source"], failed)
+        assert server.log.count('"type": "execute_command"') > 3
+        url = f"{server.url}api/kernels/{kernel.identity}/restart"
+        httpx.post(
+            url, headers={"Authorization": f"token {server.token}"}, timeout=60, trust_env=False
+        ).raise_for_status()
+        kernel.wait()
+        assert "again-42" in kernel.execute("%load_ext e2b_magic\n%e2b run --no-cache echo again-$((6 * 7))")
 
 
 @pytest.mark.sandbox
