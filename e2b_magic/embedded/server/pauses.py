@@ -23,8 +23,9 @@ from e2b_magic.embedded.server.record import Record
 if TYPE_CHECKING:
     from e2b_magic.embedded.server.sandboxes import Sandboxes
 
-# Seconds in which an agent answers that is well.
-_HEALTH_TIMEOUT = 5.0
+# Seconds in which an agent answers that is well; and one that was frozen, which may have to be read back from swap, and
+# whose processes would be lost.
+_HEALTH_TIMEOUT, _RETURN_TIMEOUT = 5.0, 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Pauses:
                 if record.id in self._paused:
                     raise ProtocolError(409, f'sandbox "{record.id}" is paused already')
                 raise self._sandboxes.missing(record.id)
-            if healthy and not await _is_well(sandbox):
+            if healthy and not await _is_well(sandbox, _HEALTH_TIMEOUT):
                 raise ProtocolError(503, f'sandbox "{record.id}" does not answer, and runs on')
             await self._pause(sandbox, memory=memory)
 
@@ -197,15 +198,15 @@ async def hold_still(sandbox: LiveSandbox) -> None:
 async def _goes_on(frozen: LiveSandbox) -> bool:
     """Lets a frozen sandbox go on; whether it does: what has lost its first process does not."""
     await frozen.contained.thaw()
-    if await _is_well(frozen):
+    if await _is_well(frozen, _RETURN_TIMEOUT):
         return True
     _log.warning("sandbox %s did not go on as it stood, and starts anew from its files", frozen.id)
     return False
 
 
-async def _is_well(sandbox: LiveSandbox) -> bool:
+async def _is_well(sandbox: LiveSandbox, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(sandbox.contained.stat("/", "user"), _HEALTH_TIMEOUT)
+        await asyncio.wait_for(sandbox.contained.stat("/", "user"), seconds)
     except (AgentError, TimeoutError):
         return False
     return True

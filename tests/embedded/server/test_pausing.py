@@ -159,6 +159,19 @@ def test_traffic_wakes_a_sandbox_that_wants_it(options: dict[str, Any]) -> None:
     sandbox.kill()
 
 
+def test_a_browser_wakes_a_sandbox_that_wants_it(options: dict[str, Any], server: Endpoint) -> None:
+    """A request to a port of a sandbox whose time is over is answered by the very server that ran there before."""
+    lifecycle: Any = {"on_timeout": "pause", "auto_resume": True}
+    sandbox = Sandbox.create(**options, timeout=2, lifecycle=lifecycle)
+    sandbox.files.write("/tmp/served/index.html", "served")
+    serving = sandbox.commands.run("cd /tmp/served && exec python3 -m http.server 8000", background=True, timeout=0)
+    assert _eventually(lambda: sandbox.get_info().state == SandboxState.PAUSED)
+    host = f"8000-{sandbox.sandbox_id}.localhost:{server.port}"
+    assert httpx.get(server.url, headers={"Host": host}, trust_env=False, timeout=30).text == "served"
+    assert serving.pid in [process.pid for process in sandbox.commands.list()]
+    sandbox.kill()
+
+
 def test_a_pause_does_not_count_against_a_command(own_sandbox: Sandbox) -> None:
     """A command's timeout stands still while its sandbox is paused."""
     command = own_sandbox.commands.run(
