@@ -109,13 +109,7 @@ def transfer_lines(sandbox: Sandbox, server: psutil.Process, directory: Path) ->
     for name, transfer in (("upload", upload), ("download", download)):
         ours, grown = watched(transfer, server)
         yield Line(rate(name, TRANSFERRED, ours), "a copy of the same file", ours, plain, bound)
-        yield Line(
-            f"the server's growth meanwhile: {grown / MEGABYTE:.1f} MB",
-            "as a second a MB",
-            grown / 1e6,
-            1,
-            GROWTH / 1e6,
-        )
+        yield growth_line(grown)
 
 
 def growth_line(grown: int) -> Line:

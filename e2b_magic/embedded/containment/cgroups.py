@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 from e2b_magic.embedded.containment.hierarchies import PROC, Place, find_places, switch_on
@@ -192,7 +193,8 @@ class ControlGroups:
     def __init__(self, places: Sequence[Place], locks: Sequence[int]) -> None:
         self._places = places
         self._locks = locks
-        self._left: list[ControlGroup] = []
+        # Filled by the server's loop, emptied by the launcher's thread.
+        self._left: SimpleQueue[ControlGroup] = SimpleQueue()
 
     @classmethod
     def open(cls, proc: Path = PROC) -> Self | None:
@@ -241,7 +243,8 @@ class ControlGroups:
         Raises:
             OSError: The kernel refused.
         """
-        self._left = [group for group in self._left if not group.remove()]
+        for _ in range(self._left.qsize()):
+            self.discard(self._left.get())
         directories = [Place(place.version, place.path / name, place.controllers) for place in self._places]
         for place in directories:
             place.path.mkdir(exist_ok=True)
@@ -252,7 +255,7 @@ class ControlGroups:
     def discard(self, group: ControlGroup) -> None:
         """Removes a sandbox's group once its processes have ended; at the latest when the next one is made."""
         if not group.remove():
-            self._left.append(group)
+            self._left.put(group)
 
     def close(self) -> None:
         """Removes the server's groups, and ends what is still in them."""
