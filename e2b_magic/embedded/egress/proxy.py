@@ -153,6 +153,7 @@ class _Passage:
         if self._egress.policy is not policy and not self.allowed_by(self._egress.policy):
             raise Refusal(403, f"{request.destination} is not allowed any more: the sandbox's rules changed")
         outside = self._outside = await gateway.dial(route)
+        self._pulse.beat()  # what it took to get there is no idleness
         if message is None:
             await self._tunnel(request, outside)
         else:

@@ -336,7 +336,7 @@ except ConnectionResetError:
 
 def test_idle_tunnels_are_cut(serving: Serving, gateway: Gateway, public: Listener) -> None:
     """A tunnel without a byte for too long is reset, so that nobody takes it for ended."""
-    sandbox = Sandbox.create(**serving(replace(gateway, bounds=Bounds(idle_seconds=0.5))).options)
+    sandbox = Sandbox.create(**serving(replace(gateway, bounds=Bounds(idle_seconds=3))).options)
     script = f"connection = tunnel({PUBLIC!r}, {public.port})" + CUT.format(name="idle")
     assert run(sandbox, script) == "cut\n"
     until(lambda: public.heard == [b"<broken>"])
