@@ -70,8 +70,10 @@ class Jupyter:
 
     def address(self, frontend: str, notebook: str) -> str:
         """Gives where a notebook is shown in a front end, `lab` or `notebook`."""
-        path = "lab/tree" if frontend == "lab" else "notebooks"
-        return f"{self.url}/{path}/{notebook}?token={TOKEN}&reset"
+        # A workspace of its own: another page's would be what a reload brings back.
+        workspace = notebook.removesuffix(".ipynb")
+        path = f"lab/workspaces/{workspace}/tree" if frontend == "lab" else "notebooks"
+        return f"{self.url}/{path}/{notebook}?token={TOKEN}"
 
     def write(self, name: str, *cells: str) -> None:
         """Writes a notebook of code cells."""
