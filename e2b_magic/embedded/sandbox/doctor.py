@@ -136,10 +136,13 @@ def _groups(report: Report, host: Host) -> Iterator[Finding]:
         remedy,
     )
     yield _bound(
-        "freezer" in report.controllers,
-        ("freezing", "by the kernel: a sandbox that is paused cannot wake itself"),
-        (f"not by the kernel: {why}", "hostile code may be hard to hold still while its sandbox is paused or copied"),
-        remedy,
+        report.freezes,
+        ("freezing", "a sandbox that is paused or copied stands still, whatever runs in it"),
+        (
+            f"not to be had: {why}, and tracing is forbidden",
+            "sandboxes are paused with their files alone, and not copied",
+        ),
+        f"{remedy}; or allow ptrace (`sysctl kernel.yama.ptrace_scope` below 3, a container's CAP_SYS_PTRACE)",
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from e2b_magic.embedded.containment import seccomp
 from e2b_magic.embedded.containment.cgroups import ControlGroups
+from e2b_magic.embedded.containment.freezing import FreezeError
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import remove_state
@@ -40,6 +41,7 @@ class Report:
         staged: Whether sandboxes run as user ids of their own, through root's stage.
         controllers: What control groups do for each sandbox: of `memory`, `pids`, `cpu`, `freezer` and `cpuacct` what
             there is.
+        freezes: Whether a sandbox can be frozen, to be paused with its processes, and to be copied.
     """
 
     bubblewrap: Path
@@ -48,6 +50,7 @@ class Report:
     seccomp: bool
     staged: bool
     controllers: frozenset[str]
+    freezes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +99,12 @@ async def prepare(directory: Path, host: Host | None = None) -> tuple[Launcher, 
             groups = await asyncio.to_thread(ControlGroups.open, host.proc)
             launcher = Launcher(candidate.program, overlay=overlay, groups=groups)
             try:
-                await _try(launcher, directory)
+                freezes = await _try(launcher, directory)
             except ContainmentError as error:
                 launcher.close()
                 complaint = complaint or error.cause
             else:
-                return launcher, _report(launcher, candidate)
+                return launcher, _report(launcher, candidate, freezes=freezes)
     raise explain(complaint, host)
 
 
@@ -120,7 +123,7 @@ async def preflight(directory: Path, host: Host | None = None) -> Report:
     return report
 
 
-def _report(launcher: Launcher, candidate: _Candidate) -> Report:
+def _report(launcher: Launcher, candidate: _Candidate, *, freezes: bool) -> Report:
     return Report(
         bubblewrap=candidate.program,
         version=".".join(map(str, candidate.version)),
@@ -128,11 +131,12 @@ def _report(launcher: Launcher, candidate: _Candidate) -> Report:
         seccomp=seccomp.program() is not None,
         staged=launcher.staged,
         controllers=frozenset() if launcher.groups is None else launcher.groups.controllers,
+        freezes=freezes,
     )
 
 
-async def _try(launcher: Launcher, directory: Path) -> None:
-    """Starts a sandbox and runs a program in it.
+async def _try(launcher: Launcher, directory: Path) -> bool:
+    """Starts a sandbox and runs a program in it; whether it can be frozen.
 
     Raises:
         ContainmentError: It did not start, or ran nothing.
@@ -151,7 +155,17 @@ async def _try(launcher: Launcher, directory: Path) -> None:
                 raise ContainmentError(
                     f"A sandbox started, but a shell in it ended with {status.code or status.signal}."
                 )
+            return await _freezes(sandbox)
         finally:
             await sandbox.kill()
     finally:
         await asyncio.to_thread(remove_state, path)
+
+
+async def _freezes(sandbox: Sandbox) -> bool:
+    try:
+        await sandbox.freeze()
+    except FreezeError:
+        return False
+    await sandbox.thaw()
+    return True
