@@ -55,9 +55,12 @@ async def found(manager: SandboxManager, request: Request, emit: Emit) -> AsyncI
     """Gives the project's sandbox, which has to be there already.
 
     Raises:
-        SandboxGoneError: There is none that runs.
+        InvalidRequestError: It is paused.
+        SandboxGoneError: There is none.
     """
     lease = await manager.existing(request, emit)
+    if lease is None and await manager.find(request) is not None:
+        raise InvalidRequestError(f"The sandbox of project {request.project_id!r} is paused: resume it first")
     if lease is None:
         raise SandboxGoneError(f"Project {request.project_id!r} has no running sandbox, and so no job in it")
     try:

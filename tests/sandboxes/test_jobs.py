@@ -195,6 +195,20 @@ def test_looking_makes_no_sandbox(client: Client) -> None:
     assert client.get_sandbox_status("never-used").state == "none"
 
 
+def test_a_paused_sandbox_is_let_sleep(client: Client) -> None:
+    """To list the jobs of a paused sandbox wakes nothing and loses none; its log asks for it to be resumed."""
+    job = client.start_background("sleep 4321", project="resting")
+    client.pause_sandbox("resting")
+    assert [one.id for one in client.get_background_jobs("resting")] == [job.id]
+    with pytest.raises(InvalidRequestError, match="The sandbox of project 'resting' is paused: resume it first"):
+        client.get_log(job)
+    assert client.get_sandbox_status("resting").state == "paused"
+    client.resume_sandbox("resting")
+    # A pause that keeps the memory lets it go on; one that keeps the files alone ends it, which is told.
+    assert client.get_background_job(job).state in (JobState.RUNNING, JobState.LOST)
+    client.kill_sandbox("resting")
+
+
 def test_a_killed_keeper_is_told(client: Client) -> None:
     """A job whose keeper was killed, so that nobody saw its end, is lost, and not taken for running."""
     job = client.start_background("sleep 4321")
