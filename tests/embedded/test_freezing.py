@@ -168,12 +168,13 @@ async def test_a_shell_sees_nothing_of_it(sandbox: Sandbox) -> None:
 
 
 async def test_a_frozen_sandbox_can_be_killed(sandbox: Sandbox) -> None:
-    """Killed while it is frozen a sandbox ends whole, and cannot be frozen any more."""
+    """Killed while it is frozen a sandbox ends whole; to thaw it then is no mistake, to freeze it an error."""
     process = await _spawn(sandbox, "python3", "-c", RESTLESS)
     await sandbox.freeze()
     frozen = _inside(sandbox.agent)
     await sandbox.kill()
     assert psutil.wait_procs(frozen, timeout=5)[1] == []
+    await sandbox.thaw()
     with pytest.raises(AgentError, match="ended"):
         await sandbox.freeze()
     process.close()

@@ -8,7 +8,7 @@ killed, so a server that is killed itself would leave it behind, frozen.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import errno
 
 from e2b_magic.embedded.containment.cgroups import ControlGroup
 from e2b_magic.embedded.containment.freezing import FreezeError, Hold
@@ -52,7 +52,7 @@ class Freezer:
         try:
             await asyncio.to_thread(group.freeze)
         except OSError as error:  # a TimeoutError is one
-            await asyncio.to_thread(group.thaw)
+            await asyncio.to_thread(_thaw, group)
             raise FreezeError(f"its control group cannot be frozen: {error}") from error
 
     async def thaw(self) -> None:
@@ -61,12 +61,19 @@ class Freezer:
             self._hold.let_go()
             await asyncio.shield(asyncio.wrap_future(self._hold.ended))
         elif self._group is not None:
-            await asyncio.to_thread(self._group.thaw)
+            await asyncio.to_thread(_thaw, self._group)
 
     def let_die(self) -> None:
         """Lets what was killed while it was frozen come to its end."""
         if self._hold is not None:
             self._hold.let_go()
         elif self._group is not None:
-            with suppress(FileNotFoundError):  # it has died already
-                self._group.thaw()
+            _thaw(self._group)
+
+
+def _thaw(group: ControlGroup) -> None:
+    try:
+        group.thaw()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):  # all in it has died, and it was removed
+            raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from e2b import Sandbox
+from e2b import Sandbox, SandboxNotFoundException
 from e2b.exceptions import SandboxException
 
 from e2b_magic.embedded import runtime
@@ -63,6 +64,23 @@ def test_a_fork_is_of_one_moment(own_sandbox: Sandbox) -> None:
         first, second = (int(fork.files.read(name)) for name in ("first", "second"))
         assert first in (second, second + 1)
         fork.kill()
+
+
+def test_the_original_may_be_killed_meanwhile(options: dict[str, Any]) -> None:
+    """Killed while it is copied, a sandbox is gone, and the copy is whole."""
+    original = Sandbox.create(**options)
+    original.commands.run("head -c 400M /dev/zero >large && echo end >last")
+    with ThreadPoolExecutor(1) as pool:
+        forking = pool.submit(_forks, original, timeout=60)
+        time.sleep(0.1)
+        assert original.kill()
+        try:
+            (fork,) = forking.result()
+        except SandboxNotFoundException:
+            return  # it was killed before the copy began
+    assert fork.files.read("last") == "end\n"
+    assert not original.is_running()
+    fork.kill()
 
 
 @pytest.mark.parametrize("body", [{"count": 0}, {"count": 101}, {"count": True}, {"count": "1"}, {"timeout": -1}])
