@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from e2b_magic.embedded.containment.freezing import FreezeError, Hold
+from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Process, Sandbox
 
 pytestmark = pytest.mark.sandbox
@@ -109,8 +110,15 @@ def _ticks(processes: list[psutil.Process]) -> list[tuple[int, int]]:
     ],
     ids=["restless", "traced", "borrowed", "threads", "forks"],
 )
-async def test_nothing_runs_while_it_is_frozen(sandbox: Sandbox, argv: tuple[str, ...]) -> None:
-    """Whatever a process does to go on, none is on a processor while the sandbox is frozen, and it goes on after."""
+@pytest.mark.parametrize("grouped", [True, False], ids=["as here", "traced"])
+async def test_nothing_runs_while_it_is_frozen(
+    start: Start, launcher: Launcher, unguarded: Callable[..., Launcher], argv: tuple[str, ...], *, grouped: bool
+) -> None:
+    """Whatever a process does to go on, none is on a processor while the sandbox is frozen, and it goes on after.
+
+    With what this machine has for it, and without control groups.
+    """
+    sandbox = await start(by=launcher if grouped else unguarded())
     process = await _spawn(sandbox, *argv)
     await sandbox.freeze()
     frozen = _inside(sandbox.agent)
