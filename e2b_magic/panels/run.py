@@ -12,7 +12,7 @@ from ipywidgets import HTML, Accordion, Checkbox, Combobox, Text, VBox
 from e2b_magic.client import Client
 from e2b_magic.client.changes import Change, ExecutionChanged, SettingsChanged
 from e2b_magic.client.executor import Executor
-from e2b_magic.client.options import CommandOptions
+from e2b_magic.client.options import CommandOptions, Unseen
 from e2b_magic.exceptions import CommandFailedError, CommandInterruptedError, E2BMagicError, InvalidRequestError
 from e2b_magic.panels.controls import FITTING, button, line
 from e2b_magic.panels.environment import Environment
@@ -99,8 +99,9 @@ class RunPanel(View):
         self.use(record)
         if not all(name in self.environment.values for name in record.env_names):
             return
+        envs = Unseen({name: self.environment.values[name] for name in record.env_names})
         options: CommandOptions = {"project": record.project, "cwd": record.cwd, "user": record.user, "refresh": True}
-        self._attempt(record.command, {**options, "envs": dict(self.environment.values)})
+        self._attempt(record.command, {**options, "envs": envs})
 
     def _begin(self, command: str, *, refresh: bool) -> None:
         try:
@@ -119,12 +120,15 @@ class RunPanel(View):
 
     def _attempt(self, command: str, options: CommandOptions) -> None:
         self.message.clear()
+        began, self._began = self._began, time.monotonic()
         try:
             self.executor.run(command, **options)
         except E2BMagicError as error:
+            self._began = began
             self.message.fail(error)
             return
-        self._began, self._latest = time.monotonic(), (command, options)
+        self._latest = (command, options)
+        self._state.ask()  # a stored result has ended by now, and Run again is allowed from here on
 
     async def _tell_state(self) -> None:
         executor = self.executor
@@ -140,6 +144,8 @@ class RunPanel(View):
         # A failed command and a stopped one say so in the state; what else went wrong needs a line of its own.
         if executor.error is not None and not isinstance(executor.error, CommandFailedError | CommandInterruptedError):
             self.message.fail(executor.error)
+        elif executor.result is not None and executor.progress:
+            self.message.say(executor.progress)  # such as that the sandbox had ended and was made anew
 
     async def _tell_output(self) -> None:
         self.output.show_pieces(self.executor.output, dropped=self.executor.dropped)

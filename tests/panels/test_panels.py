@@ -125,6 +125,21 @@ def test_variables_reach_the_command_and_nothing_else(run: RunPanel, monkeypatch
     assert "canary" not in saved_state()
 
 
+def test_a_rerun_has_its_own_variables_alone(run: RunPanel) -> None:
+    """A past command runs again with the variables that it had, and not before their values are given again."""
+    plain = run.client.execute_command('echo "[$TOKEN]"', use_cache=False)
+    named = run.client.execute_command('echo "[$TOKEN]"', envs={"TOKEN": "old"}, use_cache=False)
+    run.rerun(named)
+    assert "give TOKEN again" in run.message.value
+    assert run.executor.result is None
+    run.environment.add("TOKEN=new")
+    run.rerun(named)
+    until(lambda: "[new]" in _output(run))
+    until(lambda: not run.executor.running)
+    run.rerun(plain)
+    until(lambda: "[]" in _output(run))
+
+
 def test_files_are_opened_changed_and_saved(files: FilesPanel) -> None:
     """A file is made, edited, saved, seen by a command, and deleted after a question."""
     press(_button(files, "New file"))
