@@ -97,6 +97,19 @@ def test_history_runs_again_and_panels_are_in_step(lab: PanelPage) -> None:
     assert "only here" not in other.root.locator(".e2b-well:visible").inner_text()
 
 
+def test_pause_and_resume(lab: PanelPage) -> None:
+    """The sandbox rests, says so, and wakes with its files."""
+    lab.turn_to("Run").run("echo kept > rested.txt; echo written")
+    lab.output("written")
+    lab.turn_to("Sandbox").sees("ends in")
+    lab.press("Pause")
+    lab.sees("paused, its files kept")
+    lab.press("Resume")
+    lab.sees("ends in")
+    lab.turn_to("Run").run("cat rested.txt")
+    lab.output("kept")
+
+
 def test_kill_and_recover(lab: PanelPage) -> None:
     """Kill asks first; then the sandbox and its files are gone, and the next command has a new one."""
     lab.turn_to("Run").run("echo kept > kept.txt; echo written")
