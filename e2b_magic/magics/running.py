@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import uuid
 from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
@@ -55,6 +54,8 @@ def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult
 
 def _upload(context: Context, arguments: argparse.Namespace, program: str, script: str) -> str:
     """Writes a long script to a file of the sandbox and gives the command that runs it and leaves no file behind."""
+    import uuid  # here, since loading the magics needs none
+
     path = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
     context.client.write_file(path, script, project=arguments.project, user=arguments.user)
     # Opened, removed, then run: whatever ends the script, the file is gone. bash reads it beside its input, so that
