@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,20 @@ def run() -> Run:
 def read() -> Callable[[int], Awaitable[bytes]]:
     """Gives the function that reads a descriptor to its end."""
     return drain
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], None]:
+    """Gives a function that skips a test where an address of the internet does not answer."""
+
+    def answers(url: str) -> None:
+        try:
+            with contextlib.closing(urllib.request.urlopen(url, timeout=10)):
+                return
+        except OSError as error:  # URLError is one
+            pytest.skip(f"{url} does not answer on this machine: {error}")
+
+    return answers
 
 
 @pytest.fixture(scope="session")

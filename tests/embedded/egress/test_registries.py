@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from e2b import CommandExitException, Sandbox
@@ -16,14 +13,6 @@ from e2b_magic.exceptions import ContainmentError
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 PYPI, NPM, GITHUB = "https://pypi.org/simple/six/", "https://registry.npmjs.org/is-number", "https://github.com/"
-
-
-def _need(url: str) -> None:
-    try:
-        with contextlib.closing(urllib.request.urlopen(url, timeout=10)):
-            return
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"{url} does not answer on this machine: {error}")
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +36,33 @@ def _has(sandbox: Sandbox, program: str) -> None:
         pytest.skip(f"the host's /usr has no {program}")
 
 
-def test_pip_installs(sandbox: Sandbox) -> None:
+def test_pip_installs(sandbox: Sandbox, need: Callable[[str], None]) -> None:
     """`pip install` fetches a package from PyPI, and it can be imported."""
-    _need(PYPI)
+    need(PYPI)
     sandbox.commands.run("python3 -m venv /tmp/venv && /tmp/venv/bin/pip install --quiet six", timeout=100)
     assert sandbox.commands.run("/tmp/venv/bin/python -c 'import six; print(six.__name__)'").stdout == "six\n"
 
 
-def test_npm_installs(sandbox: Sandbox) -> None:
+def test_npm_installs(sandbox: Sandbox, need: Callable[[str], None]) -> None:
     """`npm install` fetches a package from the npm registry, and it can be used."""
-    _need(NPM)
+    need(NPM)
     _has(sandbox, "npm")
     sandbox.commands.run("mkdir -p p && cd p && npm install --no-fund --no-audit is-number", timeout=100)
     assert sandbox.commands.run("cd p && node -e 'console.log(require(\"is-number\")(1))'").stdout == "true\n"
 
 
-def test_git_clones(sandbox: Sandbox) -> None:
+def test_git_clones(sandbox: Sandbox, need: Callable[[str], None]) -> None:
     """`git clone` over https fetches a repository."""
-    _need(GITHUB)
+    need(GITHUB)
     _has(sandbox, "git")
     sandbox.commands.run("git clone --quiet --depth 1 https://github.com/octocat/Hello-World hello", timeout=100)
     assert "README" in sandbox.commands.run("ls hello").stdout
 
 
-def test_only_what_is_allowed_is_fetched(sandbox: Sandbox) -> None:
+def test_only_what_is_allowed_is_fetched(sandbox: Sandbox, need: Callable[[str], None]) -> None:
     """With PyPI alone allowed, PyPI answers and the npm registry does not, until it is allowed too."""
-    _need(PYPI)
-    _need(NPM)
+    need(PYPI)
+    need(NPM)
     fetch = "curl -sS -o /dev/null -w '%{http_code}' --max-time 30 "
     sandbox.update_network({"allow_out": ["pypi.org", "*.pythonhosted.org"], "deny_out": ["0.0.0.0/0"]})
     try:
