@@ -81,8 +81,8 @@ async def _join(one: Streams, other: Streams) -> None:
         outcomes = await asyncio.gather(*pumps, return_exceptions=True)
         one[1].close()
     for outcome in outcomes:
-        # A connection that broke off is how most of them end.
-        if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+        # A connection that broke off is how most of them end; not all that says so is a `ConnectionError` (ENOTCONN).
+        if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
             raise outcome
 
 

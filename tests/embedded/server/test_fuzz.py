@@ -27,6 +27,7 @@ PATIENCE = 20.0
 bounded = settings(
     max_examples=150,
     deadline=None,
+    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
