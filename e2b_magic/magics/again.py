@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
 
@@ -21,8 +21,10 @@ from e2b_magic.magics.display import Text
 from e2b_magic.magics.options import seconds, values_of, variable
 from e2b_magic.magics.past import FILTERS, chosen_record, recent_ids, wanted_records
 from e2b_magic.quantities import counted
-from e2b_magic.records import ExecutionResult
 from e2b_magic.terminal import one_line
+
+if TYPE_CHECKING:
+    from e2b_magic.records import ExecutionResult
 
 
 def rerun(context: Context, arguments: argparse.Namespace) -> ExecutionResult:

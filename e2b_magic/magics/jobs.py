@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
 
@@ -15,8 +15,10 @@ from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Column, Table
 from e2b_magic.magics.options import PROJECT, seconds, whole_number
 from e2b_magic.quantities import ago, span
-from e2b_magic.records import BackgroundJob
 from e2b_magic.terminal import one_line
+
+if TYPE_CHECKING:
+    from e2b_magic.records import BackgroundJob
 
 COMMAND_SHOWN: Final = 60
 """How much of a command a line about its job holds, in characters."""

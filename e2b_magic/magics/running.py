@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from typing import TYPE_CHECKING, Final
 
@@ -22,10 +23,9 @@ from e2b_magic.magics.options import (
     variable,
     variable_name,
 )
-from e2b_magic.records import ExecutionResult
 
 if TYPE_CHECKING:
-    from e2b_magic.records import BackgroundJob
+    from e2b_magic.records import BackgroundJob, ExecutionResult
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
@@ -54,9 +54,7 @@ def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult
 
 def _upload(context: Context, arguments: argparse.Namespace, program: str, script: str) -> str:
     """Writes a long script to a file of the sandbox and gives the command that runs it and leaves no file behind."""
-    import uuid  # here, since loading the magics needs none
-
-    path = f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
+    path = f"/tmp/.e2b-magic-{os.urandom(16).hex()}"  # noqa: S108  a path inside the sandbox, and unguessable there
     context.client.write_file(path, script, project=arguments.project, user=arguments.user)
     # Opened, removed, then run: whatever ends the script, the file is gone. bash reads it beside its input, so that
     # the script's own commands do not read the script.
@@ -119,6 +117,8 @@ def _input(context: Context, name: str | None) -> str | bytes | None:
     if name not in context.namespace:
         raise UsageError(f"--stdin {name}: there is no variable of that name")
     value = context.namespace[name]
+    from e2b_magic.records import ExecutionResult
+
     if isinstance(value, ExecutionResult):
         return value.stdout
     if isinstance(value, str | bytes):

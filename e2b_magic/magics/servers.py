@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import html
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import PrettyPrinter
 from e2b_magic.magics.options import PROJECT, USER, port_number, seconds, values_of, variable
-from e2b_magic.records import BackgroundJob, Preview
 from e2b_magic.terminal import one_line
+
+if TYPE_CHECKING:
+    from e2b_magic.records import BackgroundJob, Preview
 
 HEIGHT: Final = 480
 """The frame's height unless told otherwise, in pixels."""

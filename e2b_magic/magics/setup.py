@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.options import USER, local_paths, port_number, project_names, seconds, variable
-from e2b_magic.records import Project
 from e2b_magic.terminal import one_line
+
+if TYPE_CHECKING:
+    from e2b_magic.records import Project
 
 
 def setup(context: Context, arguments: argparse.Namespace) -> None:

@@ -17,6 +17,8 @@ from e2b_magic.client import shared_client
 from e2b_magic.config import from_environment
 from e2b_magic.magics import plugins
 from e2b_magic.magics.command import Argument, Command
+from e2b_magic.magics.past import STATUSES
+from e2b_magic.records import Status
 from e2b_magic.worker.caller import FakeCaller
 from tests.magics.conftest import Notebook, shown_as
 
@@ -252,3 +254,8 @@ def test_the_template_may_come_from_the_environment() -> None:
     """`E2B_MAGIC_TEMPLATE` is what new sandboxes are made from."""
     assert from_environment({"E2B_MAGIC_TEMPLATE": "node"}).template == "node"
     assert from_environment({}).template == "base"
+
+
+def test_every_status_can_be_asked_for() -> None:
+    """What Tab offers, and the parser takes, are the statuses that there are."""
+    assert tuple(Status) == STATUSES
