@@ -91,6 +91,7 @@ async def test_without_a_group_their_sum_is_not_bounded(
     assert int((await run(sandbox, "python3", "-c", script)).out) >= 7
 
 
+@pytest.mark.slow
 @pytest.mark.control_groups
 async def test_many_small_processes_do_not_cost_the_sandbox(start: Start, run: Any) -> None:
     """When memory is used up by processes smaller than the agent, those are killed and not the agent."""
@@ -154,6 +155,7 @@ async def test_what_is_frozen_stands_still_and_can_be_killed(start: Start, run: 
     process.close()
 
 
+@pytest.mark.slow
 @pytest.mark.control_groups
 async def test_a_group_counts_as_the_list_of_processes_does(start: Start, run: Any) -> None:
     """Processor time and memory from the group and from `/proc` are of the same order."""

@@ -28,6 +28,7 @@ def _nest(top: Path, depth: int) -> None:
     os.close(descriptor)
 
 
+@pytest.mark.slow
 def test_a_tree_of_any_depth_goes(tmp_path: Path) -> None:
     """Three thousand levels, past every limit of paths and stacks, are removed."""
     state = tmp_path / "state"

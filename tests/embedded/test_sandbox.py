@@ -242,6 +242,7 @@ async def test_names_that_are_not_text_survive(sandbox: Sandbox, run: Any) -> No
     assert (await sandbox.stat(entry.path, "user")).name == entry.name
 
 
+@pytest.mark.slow
 async def test_long_work_does_not_hold_the_agent(sandbox: Sandbox, run: Any) -> None:
     """While a large tree is removed, the agent goes on answering."""
     await run(sandbox, "mkdir t && cd t && seq 20000 | xargs touch")

@@ -217,6 +217,7 @@ def test_an_offline_template_serves(client: Client, name: str) -> None:
 
 
 # An interrupt between `open` and `with` leaves a file for the collector to close, anywhere in Python.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_moment_is_survived(client: Client) -> None:
     """Ctrl-C anywhere in a setup gives the prompt back within 2 s, leaves no process, and the next setup goes on."""

@@ -152,6 +152,7 @@ def test_curl_fetches(client: Sandbox, registry: Registry) -> None:
     assert json.loads(told)["name"] == "hello-sandbox"
 
 
+@pytest.mark.slow
 def test_pip_installs(client: Sandbox, registry: Registry) -> None:
     """`pip install` from an index over https works without a word about proxies."""
     client.commands.run("python3 -m venv /tmp/venv", timeout=100)

@@ -250,6 +250,7 @@ print(third.recv(12))
     assert run(sandbox, script) == "waits\nb'HTTP/1.1 200'\n"
 
 
+@pytest.mark.slow
 def test_many_connections_come_one_after_the_other(sandbox: Sandbox, public: Listener) -> None:
     """A thousand short tunnels leave nothing behind that would stop the next."""
     script = f"""

@@ -229,6 +229,7 @@ def test_a_signature_names_its_user(sandbox: Sandbox) -> None:
         assert client.get(sandbox.download_url("of-root", user="root")).text == "content"
 
 
+@pytest.mark.slow
 def test_a_large_file_passes_through_little_memory(server: Endpoint, sandbox: Sandbox) -> None:
     """300 MB go in and out, whole, and the server never holds more than a few chunks."""
     size, block = 300 * 1024 * 1024, os.urandom(1024 * 1024)

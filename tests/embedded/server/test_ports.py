@@ -124,6 +124,7 @@ def test_a_large_body_passes(port: httpx.Client) -> None:
     assert port.post("/", content=iter([b"x" * 100_000] * 20)).text == "2000000"
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(port: httpx.Client, server: Endpoint) -> None:
     """100 MB each way pass through the server without lying in it."""
     daemon = psutil.Process(server.pid)

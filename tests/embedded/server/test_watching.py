@@ -222,6 +222,7 @@ def test_watches_are_bounded(own_sandbox: Sandbox) -> None:
     own_sandbox.files.watch_dir("/tmp").stop()
 
 
+@pytest.mark.slow
 def test_what_could_not_be_kept_is_said(own_sandbox: Sandbox) -> None:
     """A client that does not ask learns what could be kept, then that there was more; and then goes on."""
     own_sandbox.files.make_dir("busy")
@@ -234,6 +235,7 @@ def test_what_could_not_be_kept_is_said(own_sandbox: Sandbox) -> None:
     assert ("remove", "1") in _told(handle)
 
 
+@pytest.mark.slow
 def test_a_tree_that_many_events_ran_over_is_still_watched(own_sandbox: Sandbox) -> None:
     """Directories that came to be while the kernel dropped events are watched after all."""
     own_sandbox.files.make_dir("flood")
