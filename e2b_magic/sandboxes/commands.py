@@ -38,8 +38,6 @@ ENDING = 1.7
 SILENCE = 30
 """After this many seconds without output the sandbox is asked whether it is alive (E2B#1128: streams that hang)."""
 _PIECE = 64 * 1024  # bytes of input in one request
-EXTENDING = 300
-"""A running command moves its sandbox's end this often, in seconds."""
 
 
 @dataclass(slots=True)
@@ -154,13 +152,13 @@ class Execution:
     async def _wait(self, ended: asyncio.Task[int]) -> int:
         """Gives the exit code; meanwhile keeps the sandbox alive, and after a silence asks whether it still is."""
         loop = asyncio.get_running_loop()
-        self._heard_at, extend_at = loop.time(), loop.time() + EXTENDING
+        self._heard_at, extend_at = loop.time(), loop.time() + self.manager.extending(self.lease)
         while not ended.done():
-            await asyncio.wait([ended], timeout=self._heard_at + SILENCE - loop.time())
+            await asyncio.wait([ended], timeout=min(self._heard_at + SILENCE, extend_at) - loop.time())
             now = loop.time()
             if now >= extend_at:
                 self.manager.extend(self.lease)
-                extend_at = now + EXTENDING
+                extend_at = now + self.manager.extending(self.lease)
             if not ended.done() and now - self._heard_at >= SILENCE:
                 await self._probe()
                 self._heard_at = now

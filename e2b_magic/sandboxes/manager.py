@@ -48,6 +48,8 @@ REUSE = 55 * 60
 """How long a sandbox is reused without asking its server, in seconds: the seed's 55 minutes."""
 IDLE = 30
 """After this many seconds without use a sandbox is asked whether it is alive before work is sent to it."""
+EXTENDING = 300
+"""Work that goes on moves its sandbox's end this often, in seconds; more often where a sandbox lives shortly."""
 EXTEND_EVERY = 60
 """A used sandbox's end is moved at most this often, in seconds."""
 LOCK_TIMEOUT = 120
@@ -154,6 +156,10 @@ class SandboxManager:
     def timeout(self, sandbox_id: str) -> int:
         """Gives how long a sandbox lives after its last use, in seconds."""
         return self._timeouts.get(sandbox_id, TIMEOUT)
+
+    def extending(self, lease: Lease) -> float:
+        """Gives how often work that goes on in a sandbox moves its end, in seconds: thrice in its life at least."""
+        return min(EXTENDING, self.timeout(lease.sandbox_id) / 3)
 
     def set_timeout(self, project: str, sandbox_id: str, seconds: int, expires_at: float) -> None:
         """Has every use of a sandbox keep it for so long, for as long as this manager lives.

@@ -17,9 +17,6 @@ from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.protocol import Emit, Output
 from e2b_magic.worker.requests.terminals import CloseTerminal, OpenTerminal, ResizeTerminal, SendInput
 
-EXTENDING = 300
-"""An open terminal moves its sandbox's end this often, in seconds."""
-
 
 class Terminal:
     """A terminal that is open.
@@ -99,7 +96,7 @@ async def _serve(manager: SandboxManager, terminal: Terminal, request: OpenTermi
         waiting = asyncio.create_task(_exit_code(terminal.handle))
         try:
             while not waiting.done():
-                await asyncio.wait([waiting], timeout=EXTENDING)
+                await asyncio.wait([waiting], timeout=manager.extending(terminal.lease))
                 manager.extend(terminal.lease)
             return waiting.result()
         finally:

@@ -171,3 +171,10 @@ async def test_two_loops_share_the_client(client: Client) -> None:
     results = await asyncio.gather(*(client.aexecute_command(f"sleep 0.3; echo {n}") for n in range(5)))
     assert [result.stdout for result in results] == [f"{n}\n" for n in range(5)]
     assert max(result.started_at for result in results) - min(result.started_at for result in results) < 0.3
+
+
+def test_a_long_command_keeps_a_short_lived_sandbox_alive(client: Client) -> None:
+    """A command that runs longer than its sandbox's timeout ends by itself, and not with the sandbox."""
+    client.execute_command("true", use_cache=False)
+    client.set_sandbox_timeout(6)
+    assert client.execute_command("sleep 11; echo through", use_cache=False).stdout == "through\n"

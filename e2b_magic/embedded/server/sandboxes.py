@@ -224,7 +224,11 @@ class Sandboxes:
         if self._closed:
             await contained.kill()
             raise ProtocolError(503, "the embedded server is ending")
-        sandbox = LiveSandbox(record, contained, self._gateway)
+        try:
+            sandbox = LiveSandbox(record, contained, self._gateway)
+        except BaseException:  # a kept record may say what cannot be meant any more; nothing may run unknown
+            await contained.kill()
+            raise
         self.enter(sandbox, seconds)
         contained.ended.add_done_callback(lambda _: self._died(sandbox))
         return sandbox
