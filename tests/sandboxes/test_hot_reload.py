@@ -11,6 +11,7 @@ import pytest
 from e2b_magic.client import Client
 from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
+from tests.registries import npm_registry
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -49,9 +50,7 @@ def browser() -> Iterator[Any]:
 
 def test_an_edit_appears_by_hot_reload(client: Client, browser: Any) -> None:
     """The page is shown in a frame, its button counts, and a file written to the sandbox changes it in place."""
-    reached = client.execute_command(
-        "command -v npm && curl -sfo /dev/null --max-time 20 https://registry.npmjs.org/react"
-    )
+    reached = client.execute_command(f"command -v npm && curl -sfo /dev/null --max-time 20 {npm_registry()}react")
     if not reached.ok:
         pytest.skip("no npm under /usr, or its registry does not answer from a sandbox")
     client.setup_project("web", template="vite-react", timeout=400)

@@ -19,6 +19,7 @@ from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import CommandTimeoutError, InvalidRequestError, RemotePathError, SetupError
 from e2b_magic.project_templates import find_template
 from e2b_magic.worker.protocol import Event, Output, Progress
+from tests.registries import npm_registry, python_index
 
 pytestmark = pytest.mark.sandbox
 
@@ -255,7 +256,7 @@ def _reaches(client: Client, url: str) -> bool:
 def test_a_vite_project_is_installed_and_served(client: Client) -> None:
     """`vite-react` is installed from npm's registry; its page, and what an edit changes in it, is served."""
     client.use_project("vite")
-    if not _run(client, "command -v npm") or not _reaches(client, "https://registry.npmjs.org/react"):
+    if not _run(client, "command -v npm") or not _reaches(client, f"{npm_registry()}react"):
         pytest.skip("no npm under /usr, or its registry does not answer from a sandbox")
     project = client.setup_project("vite", template="vite-react", timeout=400)
     job = client.start_dev_server(ready_within=120)
@@ -274,7 +275,7 @@ def test_a_vite_project_is_installed_and_served(client: Client) -> None:
 def test_a_fastapi_project_is_installed_and_served(client: Client) -> None:
     """`fastapi` is installed from Python's index, and answers."""
     client.use_project("api")
-    if not _reaches(client, "https://pypi.org/simple/fastapi/"):
+    if not _reaches(client, f"{python_index()}fastapi/"):
         pytest.skip("Python's index does not answer from a sandbox")
     client.setup_project("api", template="fastapi", timeout=400)
     job = client.start_dev_server(ready_within=120)

@@ -9,10 +9,11 @@ from e2b import CommandExitException, Sandbox
 
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import ContainmentError
+from tests.registries import host_of, npm_registry, python_hosts, python_index
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
-PYPI, NPM, GITHUB = "https://pypi.org/simple/six/", "https://registry.npmjs.org/is-number", "https://github.com/"
+PYPI, NPM, GITHUB = f"{python_index()}six/", f"{npm_registry()}is-number", "https://github.com/"
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +64,14 @@ def test_only_what_is_allowed_is_fetched(sandbox: Sandbox, need: Callable[[str],
     """With PyPI alone allowed, PyPI answers and the npm registry does not, until it is allowed too."""
     need(PYPI)
     need(NPM)
+    rest = host_of(NPM).partition(".")[2]
     fetch = "curl -sS -o /dev/null -w '%{http_code}' --max-time 30 "
-    sandbox.update_network({"allow_out": ["pypi.org", "*.pythonhosted.org"], "deny_out": ["0.0.0.0/0"]})
+    sandbox.update_network({"allow_out": python_hosts(), "deny_out": ["0.0.0.0/0"]})
     try:
         assert sandbox.commands.run(fetch + PYPI).stdout == "200"
         with pytest.raises(CommandExitException, match="403"):
             sandbox.commands.run(fetch + NPM)
-        sandbox.update_network({"allow_out": ["*.npmjs.org"], "deny_out": ["0.0.0.0/0"]})
+        sandbox.update_network({"allow_out": [f"*.{rest}"], "deny_out": ["0.0.0.0/0"]})
         assert sandbox.commands.run(fetch + NPM).stdout == "200"
     finally:
         sandbox.update_network({})

@@ -14,6 +14,7 @@ import websocket
 from e2b import Sandbox
 
 from e2b_magic.embedded.endpoint import Endpoint
+from tests.registries import npm_registry, python_index
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -45,7 +46,7 @@ def _frames(connection: websocket.WebSocket) -> Iterator[dict[str, Any]]:
 
 def test_vite(server: Endpoint, options: dict[str, Any], need: Callable[..., None]) -> None:
     """A page of Vite's is served and transformed, and told through its WebSocket when a file of it was changed."""
-    need("https://registry.npmjs.org/vite")
+    need(f"{npm_registry()}vite")
     with Sandbox.create(**options) as sandbox:
         sandbox.commands.run("mkdir app && cd app && npm install --no-audit --no-fund vite", timeout=200)
         sandbox.files.write("app/index.html", "<!doctype html><script type=module src=/main.js></script>")
@@ -70,7 +71,7 @@ def test_vite(server: Endpoint, options: dict[str, Any], need: Callable[..., Non
 
 def test_jupyter(server: Endpoint, options: dict[str, Any], need: Callable[..., None]) -> None:
     """A Jupyter server takes the masked host for its own, and runs code in a kernel through its WebSocket."""
-    need("https://pypi.org/simple/jupyter-server/")
+    need(f"{python_index()}jupyter-server/")
     with Sandbox.create(**options, network={"mask_request_host": "localhost:${PORT}"}) as sandbox:
         sandbox.commands.run("python3 -m venv v && v/bin/pip install -q jupyter-server ipykernel", timeout=300)
         sandbox.commands.run("v/bin/jupyter server --ServerApp.token=secret --port 8888", background=True, timeout=0)
