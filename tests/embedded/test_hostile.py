@@ -124,7 +124,7 @@ def _descriptors_left(count: int) -> Iterator[None]:
     taken = [lowest]
     try:
         highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2 + count, hard))
         with contextlib.suppress(OSError):  # until there is none left
             while True:
                 taken.append(os.dup(lowest))
@@ -188,6 +188,7 @@ async def test_a_start_that_cannot_be_watched_is_undone(start: Start, monkeypatc
             await start(Limits(disk_bytes=None))
     assert _open_descriptors() == before
     assert len(psutil.Process().children(recursive=True)) == children
+    await start(Limits(disk_bytes=None))  # under the same name, whose place on the stage is free again
 
 
 async def test_descriptors_unasked_are_a_lie_even_then(start: Start, lying: Callable[[str], None]) -> None:

@@ -131,6 +131,7 @@ class Machine:
             machine = cls(state, launched, told, launcher)
         except OSError as error:
             await asyncio.to_thread(launched.abandon)
+            await launcher.forget(sandbox_id, tree)
             state.close()
             raise ContainmentError(f"A sandbox could not be watched over: {error}.") from error
         try:
