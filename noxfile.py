@@ -78,10 +78,11 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST_AND_NEWEST)
 def tests(session: nox.Session) -> None:
-    """The tests, against the wheel: all on the newest Python, on the oldest those that hang on Python."""
+    """The tests, against the wheel: all on the newest Python, on the oldest the roads that lead through every layer."""
     _install_wheel(session, "test")
-    # What is left out there tries the machine, the registries, Jupyter's server and widgets: the same for every Python.
-    less = ("-m", "not slow and not network", "--ignore=tests/server_extension", "--ignore=tests/panels")
+    # What is left out there tries the kernel, the registries, Jupyter's server and widgets by themselves.
+    left_out = ("embedded", "panels", "server_extension")
+    less = ("-m", "not slow and not network", *(f"--ignore=tests/{folder}" for folder in left_out))
     chosen = () if session.python == OLDEST_AND_NEWEST[-1] else less
     session.run("pytest", "tests", "--ignore=tests/browser", *chosen, *session.posargs)
 
