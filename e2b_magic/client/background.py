@@ -272,3 +272,5 @@ async def _end_all(last: Callable[[], Awaitable[None]]) -> None:
     if others:
         await asyncio.wait(others, timeout=INTERRUPT_LIMIT)
     await last()
+    # What the HTTP clients have left half read ends on its own loop, or Python complains that nobody ended it.
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -202,19 +202,22 @@ class HttpCaller:
         return f"The Jupyter server at {host} answered with status {status}"
 
     async def _read(self, response: httpx.Response, emit: Emit) -> Envelope:
+        envelope: Envelope | None = None
+        # To the stream's end, which follows the last line at once: only then does the connection serve again.
         async for line in _lines(response):
             data = json.loads(line)
             if not isinstance(data, dict) or not isinstance(data.get("envelope", {}), dict):
                 raise httpx.RemoteProtocolError("what came is no event")
             if data.get("event") == END and "envelope" in data:
-                envelope: Envelope = data["envelope"]
-                return envelope
-            if (event := _event(data)) is not None:
+                envelope = data["envelope"]
+            elif (event := _event(data)) is not None:
                 if isinstance(event, Attached):
                     # The name by which this client knows the worker's backend, so that it knows it again.
                     event = replace(event, backend=self._worker.backend)
                 await emit(event)
-        raise httpx.RemoteProtocolError("the stream ended early")
+        if envelope is None:
+            raise httpx.RemoteProtocolError("the stream ended early")
+        return envelope
 
 
 def _event(data: dict[str, Any]) -> Event | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ JOB = BackgroundJob(id="0a1b2c3d", project="web", command="make", env_names=("A"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Iterator[Store]:
     """Gives a store of the test's own."""
-    return open_store(tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    yield store
+    store.close()
 
 
 def test_a_job_is_kept_as_it_was_last_stored(store: Store) -> None:
