@@ -42,6 +42,8 @@ class PanelPage:
 
     def run(self, command: str) -> None:
         """Types a command and presses Enter."""
+        # A command's last output may be seen a moment before it is over, and one panel runs one at a time.
+        self.root.locator('button:visible:not([disabled]):text-is("Run")').first.wait_for(timeout=PATIENCE)
         field = self.root.get_by_label("Command", exact=True)
         field.fill(command)
         field.press("Enter")
