@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from e2b_magic.client import Client
 from e2b_magic.client.job_watch import FIRST_PAUSE
-from e2b_magic.config import from_environment
-from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import CommandFailedError, InvalidRequestError, SandboxGoneError
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes.job_scripts import SEGMENT, SEGMENTS
@@ -21,32 +18,6 @@ from e2b_magic.worker.protocol import Event, Output
 pytestmark = pytest.mark.sandbox
 DEADLINE = 30
 """How long a busy machine may take to do what takes a moment, in seconds."""
-
-
-@pytest.fixture(scope="module", params=["in-process", "http"])
-def make(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start_jupyter: Callable[[], Any]
-) -> Iterator[Callable[[], Client]]:
-    """Makes clients of one user, as so many kernels in a row would have them."""
-    directory = tmp_path_factory.mktemp("jobs") / "e2b-magic"
-    here = from_environment({"E2B_MAGIC_DIRECTORY": str(directory)})
-    configuration = here if request.param == "in-process" else start_jupyter().configuration(directory)
-    made: list[Client] = []
-
-    def make() -> Client:
-        made.append(Client(configuration))
-        return made[-1]
-
-    yield make
-    for client in made:
-        client.close()
-    runtime.stop(directory / "embedded")
-
-
-@pytest.fixture
-def client(make: Callable[[], Client]) -> Client:
-    """Gives a client of its own for each test; all share a sandbox."""
-    return make()
 
 
 def _eventually(condition: Callable[[], object]) -> None:

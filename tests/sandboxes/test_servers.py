@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from e2b_magic.client import Client
-from e2b_magic.config import from_environment
-from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import InvalidRequestError, SandboxGoneError, ServerNotReadyError
 from e2b_magic.records import JobState
 from e2b_magic.worker.protocol import Event, Output, Progress
 
 pytestmark = pytest.mark.sandbox
 SERVE = "python3 -m http.server --bind 127.0.0.1 $PORT"
-
-
-@pytest.fixture(scope="module", params=["in-process", "http"])
-def make(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start_jupyter: Callable[[], Any]
-) -> Iterator[Callable[[], Client]]:
-    """Makes clients of one user, as so many kernels in a row would have them."""
-    directory = tmp_path_factory.mktemp("servers") / "e2b-magic"
-    here = from_environment({"E2B_MAGIC_DIRECTORY": str(directory)})
-    configuration = here if request.param == "in-process" else start_jupyter().configuration(directory)
-    made: list[Client] = []
-
-    def make() -> Client:
-        made.append(Client(configuration))
-        return made[-1]
-
-    yield make
-    for client in made:
-        client.close()
-    runtime.stop(directory / "embedded")
-
-
-@pytest.fixture
-def client(make: Callable[[], Client]) -> Client:
-    """Gives a client of its own for each test; all share a sandbox."""
-    return make()
 
 
 def _get(url: str) -> str:
