@@ -13,7 +13,7 @@ from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.records import SandboxMetrics, SandboxState
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.worker.protocol import Emit
+from e2b_magic.worker.protocol import Attached, Emit
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.sandboxes import (
     CreateSandbox,
@@ -88,9 +88,13 @@ async def create(manager: SandboxManager, request: CreateSandbox, emit: Emit) ->
             f"Project {request.project_id!r} has a sandbox already, {known.sandbox_id}: kill it, or ask for it to be "
             "replaced, files and all, or choose another project"
         )
-    if known is not None:
-        await manager.kill(request)
-    lease = await manager.lease(replace(request, sandbox_id=""), emit)
+    if known is None:
+        lease = await manager.lease(replace(request, sandbox_id=""), emit)
+    else:
+        # Made first: should that fail, the old one is still there with its files.
+        lease = await manager.create(request.project_id, request.template, request.template)
+        await manager.kill(request, spare=lease.sandbox_id)
+        await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created=True))
     return (await _state(manager, replace(request, sandbox_id=lease.sandbox_id))).to_json()
 
 

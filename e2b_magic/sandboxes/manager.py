@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from e2b import AsyncSandbox, SandboxInfo, SandboxQuery, SandboxState
+from e2b import AsyncSandbox, SandboxInfo, SandboxState
 from filelock import AsyncFileLock
 from filelock import Timeout as LockTimeout
 
@@ -32,18 +30,16 @@ from e2b_magic.config import Configuration
 from e2b_magic.exceptions import (
     BackendError,
     E2BMagicError,
-    RateLimitError,
     SandboxGoneError,
     SandboxUnreachableError,
 )
 from e2b_magic.sandboxes.connection import Connection, connect
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.sandboxes.tagged import TIMEOUT, TaggedSandboxes
 from e2b_magic.worker.protocol import Attached, Emit, Progress
 from e2b_magic.worker.requests.base import Request
 
-TIMEOUT = 3600
-"""How long a sandbox lives after its last use, in seconds: the most that E2B's hobby plan allows."""
 REUSE = 55 * 60
 """How long a sandbox is reused without asking its server, in seconds: the seed's 55 minutes."""
 IDLE = 30
@@ -89,7 +85,7 @@ class SandboxManager:
         self._leases: dict[str, Lease] = {}
         self._arriving: dict[str, asyncio.Task[_Arrival]] = {}
         self._extending: set[asyncio.Task[None]] = set()
-        self._counting = asyncio.Lock()
+        self._tagged = TaggedSandboxes(configuration)
         self.kept: dict[str, Kept] = {}
         self._timeouts: dict[str, int] = {}
 
@@ -197,29 +193,30 @@ class SandboxManager:
         """Gives what the server knows of a project's sandbox, or None; makes and extends nothing."""
         connection = await self.connection()
         with translating():
-            found = await self._tagged(connection, request.project_id)
+            found = await self._tagged.list(connection, request.project_id)
         return next((info for info in found if info.sandbox_id == request.sandbox_id), found[0] if found else None)
 
-    async def kill(self, request: Request, *, only: str | None = None) -> list[str]:
+    async def kill(self, request: Request, *, only: str | None = None, spare: str | None = None) -> list[str]:
         """Ends a project's sandboxes and gives the ids of those that were alive.
 
         Args:
             request: Names the project.
             only: The one to end; all of them when left out.
+            spare: The one that lives on.
         """
         connection = await self.connection()
         lease = self._leases.get(request.project_id)
-        if lease is not None and only in (None, lease.sandbox_id):
+        if lease is not None and only in (None, lease.sandbox_id) and lease.sandbox_id != spare:
             self.forget(lease)
         with translating():
-            found = [info.sandbox_id for info in await self._tagged(connection, request.project_id)]
-            wanted = [one for one in found if only in (None, one)]
+            found = [info.sandbox_id for info in await self._tagged.list(connection, request.project_id)]
+            wanted = [one for one in found if only in (None, one) and one != spare]
             return [one for one in wanted if await AsyncSandbox.kill(one, **connection.options())]
 
     async def all(self) -> list[SandboxInfo]:
         """Gives the sandboxes of all projects of this user on this host, running and paused, newest first."""
         with translating():
-            return await self._tagged(await self.connection(), None)
+            return await self._tagged.list(await self.connection(), None)
 
     async def create(self, project: str, source: str, template: str) -> Lease:
         """Makes a sandbox for a project that is known to have none.
@@ -230,7 +227,7 @@ class SandboxManager:
             template: The template that its project is said to have.
         """
         with translating():
-            lease = await self._create(await self.connection(), project, source, template)
+            lease = await self._tagged.create(await self.connection(), project, source, template)
         self._leases[project] = lease
         return lease
 
@@ -278,7 +275,9 @@ class SandboxManager:
                 lease = await self._find_alive(connection, request)
                 created = lease is None
                 if lease is None:
-                    lease = await self._create(connection, request.project_id, request.template, request.template)
+                    lease = await self._tagged.create(
+                        connection, request.project_id, request.template, request.template
+                    )
         self._leases[lease.project] = lease
         return _Arrival(lease, created, replaced=created and bool(request.sandbox_id))
 
@@ -307,7 +306,7 @@ class SandboxManager:
     async def _find_alive(self, connection: Connection, request: Request) -> Lease | None:
         if request.sandbox_id and (lease := await self._reconnect(connection, request, request.sandbox_id)):
             return lease
-        for info in await self._tagged(connection, request.project_id):
+        for info in await self._tagged.list(connection, request.project_id):
             if lease := await self._reconnect(connection, request, info.sandbox_id):
                 return lease
         return None
@@ -330,47 +329,6 @@ class SandboxManager:
         """Whether a sandbox carries this user's name: to know an id is not enough where a key serves several users."""
         info = await AsyncSandbox.get_info(sandbox_id, **connection.options())
         return info.metadata.get("e2b-magic-user") == self.configuration.user
-
-    async def _create(self, connection: Connection, project: str, source: str, template: str) -> Lease:
-        if self.configuration.sandbox_limit is None:
-            return await self._create_one(connection, project, source, template)
-        async with self._counting:
-            await self._check_limit(connection, self.configuration.sandbox_limit)
-            return await self._create_one(connection, project, source, template)
-
-    async def _check_limit(self, connection: Connection, limit: int) -> None:
-        pages = AsyncSandbox.list(query=SandboxQuery(metadata=self._tags(None)), **connection.options())
-        count = 0
-        while pages.has_next and count < limit:
-            count += len(await pages.next_items())
-        if count >= limit:
-            raise RateLimitError(
-                f"You have {count} sandboxes, which is all that you may have at once: kill one, as with "
-                "`%e2b --project NAME kill`"
-            )
-
-    async def _create_one(self, connection: Connection, project: str, source: str, template: str) -> Lease:
-        sandbox = await AsyncSandbox.create(
-            source,
-            timeout=TIMEOUT,
-            metadata=self._tags(project) | {"e2b-magic-template": template},
-            idempotency_key=str(uuid.uuid4()),  # the SDK itself repeats a create that was answered 502, 503 or 504
-            **connection.options(),
-        )
-        return Lease(sandbox, connection, project, template, time.time() + TIMEOUT)
-
-    def _tags(self, project: str | None) -> dict[str, str]:
-        """Gives the metadata by which a sandbox is known to be this project's; the host keeps two machines apart."""
-        tags = {"e2b-magic-user": self.configuration.user, "e2b-magic-host": socket.gethostname()}
-        return tags if project is None else {"e2b-magic-project": project, **tags}
-
-    async def _tagged(self, connection: Connection, project: str | None) -> list[SandboxInfo]:
-        """Gives a project's sandboxes, or every project's."""
-        pages = AsyncSandbox.list(query=SandboxQuery(metadata=self._tags(project)), **connection.options())
-        found: list[SandboxInfo] = []
-        while pages.has_next:
-            found += await pages.next_items()
-        return found
 
     def _lock_path(self, connection: Connection, project: str) -> str:
         named = f"{connection.backend}\0{self.configuration.user}\0{project}"

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import stat
+import statistics
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -237,14 +238,14 @@ def test_a_copy_takes_as_long_as_cp(original: Path, copy: Path, tmp_path: Path) 
         (home / f"d{directory}").mkdir()
         for number in range(100):
             (home / f"d{directory}" / f"small-{number}").write_bytes(os.urandom(20_000))
-    by_cp, ours = [], []
-    # Each by turns, as often as a noisy machine needs to show the best of both.
-    for _ in range(8):
+    ratios: list[float] = []
+    # By turns, each against its neighbour: how fast the disk takes what is written changes within seconds.
+    for _ in range(9):
         command = ["cp", "-a", "--reflink=auto", str(home), str(tmp_path / "by-cp")]
-        by_cp.append(_seconds(lambda command=command: subprocess.run(command, check=True)))  # type: ignore[misc]
+        by_cp = _seconds(lambda command=command: subprocess.run(command, check=True))  # type: ignore[misc]
         shutil.rmtree(tmp_path / "by-cp")
-        ours.append(_seconds(lambda: copy_state(original, copy)))
+        ratios.append(_seconds(lambda: copy_state(original, copy)) / by_cp)
         remove_state(copy)
-        if len(ours) > 2 and min(ours) <= 1.2 * min(by_cp):
+        if len(ratios) > 2 and statistics.median(ratios) <= 1.2:
             break
-    assert min(ours) <= 1.2 * min(by_cp), f"{min(ours):.2f} s against {min(by_cp):.2f} s"
+    assert statistics.median(ratios) <= 1.2, [f"{ratio:.2f}" for ratio in ratios]

@@ -58,6 +58,20 @@ def test_a_sandbox_is_made_kept_and_ended(notebook: Notebook) -> None:
     assert notebook("%e2b sandboxes").value == []
 
 
+def test_a_project_outlives_the_snapshot_that_it_was_made_from(notebook: Notebook) -> None:
+    """When its snapshot was deleted, `new` says what to do, the old sandbox and its files stay, and that road works."""
+    snapshot = notebook("%e2b run touch kept\n%e2b snapshot").value
+    assert notebook(f"%e2b new --replace --template {snapshot.snapshot_id}").error is None
+    assert notebook(f"%e2b snapshots delete {snapshot.snapshot_id}").error is None
+    told = notebook("%e2b new --replace")
+    assert "`%e2b new default --template base` makes its sandbox from another" in told.stdout + told.stderr
+    assert notebook("%e2b run --no-cache ls").value.stdout == "kept\n"
+    assert notebook("%e2b kill").error is None
+    assert "any more" in str(notebook("%e2b run true").error)
+    assert notebook("%e2b new --template base").error is None
+    assert notebook("%e2b run --no-cache ls").value.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
