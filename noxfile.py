@@ -99,7 +99,7 @@ def notebooks(session: nox.Session) -> None:
     """The notebooks, run and compared with the outputs that they hold."""
     _install_wheel(session, "test")
     # A state of their own: what an earlier run left in the user's would be met by this one.
-    state = Path(session.create_tmp()) / "state"
+    state = Path(session.create_tmp()).resolve() / "state"
     shutil.rmtree(state, ignore_errors=True)
     session.env["E2B_MAGIC_DIRECTORY"] = str(state)
     sanitize = ("--nbval-sanitize-with", "notebooks/sanitize.cfg")
