@@ -6,6 +6,7 @@ that really run on this machine.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -37,10 +38,11 @@ def _find(version: str) -> bool:
     name = f"python{version}"
     if (found := shutil.which(name)) and _runs(found, version):
         return True
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    for candidate in sorted(root.glob(f"versions/{version}.*/bin/{name}"), reverse=True):
-        if _runs(str(candidate), version):
-            os.environ["PATH"] = f"{candidate.parent}{os.pathsep}{os.environ['PATH']}"
+    root = os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"
+    # glob and not pathlib's: that stops at a folder of another user's, which PYENV_ROOT may name.
+    for candidate in sorted(glob.glob(f"{root}/versions/{version}.*/bin/{name}"), reverse=True):  # noqa: PTH207
+        if _runs(candidate, version):
+            os.environ["PATH"] = f"{Path(candidate).parent}{os.pathsep}{os.environ['PATH']}"
             return True
     return False
 
