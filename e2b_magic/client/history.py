@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 
 from e2b_magic.client.changes import CacheCleared, SettingsChanged
@@ -12,8 +14,12 @@ from e2b_magic.store import CacheInfo
 from e2b_magic.worker.requests.base import check_project_name
 
 
-class HistoryVerbs(Verbs):
+class HistoryVerbs(Verbs, ABC):
     """Looking back."""
+
+    @abstractmethod
+    def _rerun(self, record: ExecutionResult, envs: Mapping[str, str] | None = None) -> ExecutionResult:
+        """Runs a record's command once more: what every result that is given is bound to."""
 
     def get_execution_history(
         self,

@@ -7,7 +7,7 @@ What the work tells on its way (output, progress) goes to `on_event`, in the thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -18,7 +18,6 @@ from e2b_magic.client.recorder import Recorder
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration
 from e2b_magic.exceptions import InvalidRequestError
-from e2b_magic.records import ExecutionResult
 from e2b_magic.store import Store
 from e2b_magic.worker.caller import Caller
 from e2b_magic.worker.protocol import Emit
@@ -63,10 +62,6 @@ class Verbs:
         """
         self._check_open()
         return self._background.start(work)
-
-    def _rerun(self, record: ExecutionResult, envs: Mapping[str, str] | None = None) -> ExecutionResult:
-        """Runs a record's command once more; what a result that this client gives is bound to."""
-        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._closed:

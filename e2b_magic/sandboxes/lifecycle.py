@@ -13,6 +13,7 @@ from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.records import SandboxMetrics, SandboxState
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.sandboxes.tagged import template_of
 from e2b_magic.worker.protocol import Attached, Emit
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.sandboxes import (
@@ -36,7 +37,7 @@ def state_of(info: SandboxInfo, backend: str) -> SandboxState:
         state=info.state.value,
         sandbox_id=info.sandbox_id,
         expires_at=info.end_at.timestamp(),
-        template=info.metadata.get("e2b-magic-template") or info.name or info.template_id,
+        template=template_of(info),
         started_at=info.started_at.timestamp(),
         cpu_count=info.cpu_count,
         memory_mb=info.memory_mb,
@@ -117,13 +118,9 @@ async def resume(manager: SandboxManager, request: ResumeSandbox, emit: Emit) ->
     """Resumes the project's sandbox and gives its `SandboxState`; one that runs goes on."""
     info = await existing(manager, request)
     manager.drop(request.project_id)  # a lease from before the pause would be taken for alive
-    asked = replace(request, sandbox_id=info.sandbox_id, template=_template(info))
+    asked = replace(request, sandbox_id=info.sandbox_id, template=template_of(info))
     await manager.lease(asked, emit)
     return (await _state(manager, asked)).to_json()
-
-
-def _template(info: SandboxInfo) -> str:
-    return info.metadata.get("e2b-magic-template") or info.name or info.template_id
 
 
 async def extend(manager: SandboxManager, request: ExtendSandbox, emit: Emit) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from e2b_magic.exceptions import (
 from e2b_magic.sandboxes.connection import Connection, connect
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.sandboxes.tagged import TIMEOUT, TaggedSandboxes
+from e2b_magic.sandboxes.tagged import TIMEOUT, TaggedSandboxes, template_of
 from e2b_magic.worker.protocol import Attached, Emit, Progress
 from e2b_magic.worker.requests.base import Request
 
@@ -322,8 +322,7 @@ class SandboxManager:
                 info = await sandbox.get_info()
         except SandboxGoneError:
             return None
-        template = info.metadata.get("e2b-magic-template") or info.name or info.template_id
-        return Lease(sandbox, connection, request.project_id, template, info.end_at.timestamp())
+        return Lease(sandbox, connection, request.project_id, template_of(info), info.end_at.timestamp())
 
     async def _is_own(self, connection: Connection, sandbox_id: str) -> bool:
         """Whether a sandbox carries this user's name: to know an id is not enough where a key serves several users."""

@@ -12,6 +12,7 @@ from e2b_magic.records import Snapshot
 from e2b_magic.sandboxes.lifecycle import existing, state_of
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.sandboxes.tagged import template_of
 from e2b_magic.worker.protocol import Emit, Progress
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.sandboxes import DeleteSnapshot, ForkSandbox, ListSnapshots, SnapshotSandbox
@@ -76,8 +77,7 @@ async def fork(manager: SandboxManager, request: ForkSandbox, emit: Emit) -> dic
     source = await existing(manager, request)
     snapshot = await _take(manager, request, "")
     try:
-        template = source.metadata.get("e2b-magic-template") or source.name or source.template_id
-        lease = await manager.create(request.to, snapshot.snapshot_id, template)
+        lease = await manager.create(request.to, snapshot.snapshot_id, template_of(source))
     finally:
         await _discard(manager, snapshot, emit)
     with translating():

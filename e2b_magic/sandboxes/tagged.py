@@ -22,6 +22,11 @@ TIMEOUT = 3600
 """How long a sandbox lives after its last use, in seconds: the most that E2B's hobby plan allows."""
 
 
+def template_of(info: SandboxInfo) -> str:
+    """Gives what a sandbox's project is said to be made from: what its metadata tell, else what the server does."""
+    return info.metadata.get("e2b-magic-template") or info.name or info.template_id
+
+
 class TaggedSandboxes:
     """The sandboxes of one user's projects on this host.
 

@@ -47,7 +47,7 @@ class Control:
             *Copying(self._sandboxes).routes(),
             *Logs(self._sandboxes).routes(),
             *Showing(self._sandboxes).routes(),
-            *TemplateRoutes(self._sandboxes.templates, self._sandboxes.limits).routes(),
+            *TemplateRoutes(self._sandboxes).routes(),
             # Not E2B's: what `e2b_magic.embedded.runtime` asks.
             route("GET", "/e2b-magic/status", self._status),
         ]

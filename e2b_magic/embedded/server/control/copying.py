@@ -13,11 +13,10 @@ from starlette.routing import Route
 
 from e2b_magic.embedded.server.bodies import flag_in, read_object, timeout_in
 from e2b_magic.embedded.server.control.answers import access
-from e2b_magic.embedded.server.control.routes import find_record, route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.copies import fork, take_snapshot
 from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.snapshots import Snapshot
 from e2b_magic.embedded.server.templates import BASE
 
@@ -27,18 +26,11 @@ _MOST_FORKS = 100
 _LARGEST_PAGE = 100
 
 
-class Copying:
-    """These routes.
-
-    Args:
-        sandboxes: The sandboxes they are about.
-    """
-
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+class Copying(Routes):
+    """Copying sandboxes."""
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             route("POST", "/sandboxes/{id}/fork", self._fork),
             route("POST", "/sandboxes/{id}/snapshots", self._take),
@@ -52,7 +44,7 @@ class Copying:
         seconds, count = timeout_in({"timeout": body.get("timeout", _FORKED)}), body.get("count", 1)
         if type(count) is not int or not 1 <= count <= _MOST_FORKS:
             raise ProtocolError(400, f"count must be a whole number from 1 to {_MOST_FORKS}")
-        record = find_record(self._sandboxes, request)
+        record = self._record(request)
         outcomes = await fork(self._sandboxes, record, count=count, seconds=seconds)
         return JSONResponse([_outcome(one) for one in outcomes], 201)
 
@@ -62,7 +54,7 @@ class Copying:
         if name is not None and not isinstance(name, str):
             raise ProtocolError(400, "name must be text")
         flag_in(body, "memory", otherwise=True)
-        snapshot = await take_snapshot(self._sandboxes, find_record(self._sandboxes, request), name or None)
+        snapshot = await take_snapshot(self._sandboxes, self._record(request), name or None)
         return JSONResponse(_description(snapshot), 201)
 
     async def _list(self, request: Request) -> Response:

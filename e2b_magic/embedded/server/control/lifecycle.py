@@ -8,23 +8,15 @@ from starlette.routing import Route
 
 from e2b_magic.embedded.server.bodies import read_object, timeout_in
 from e2b_magic.embedded.server.control.answers import access
-from e2b_magic.embedded.server.control.routes import Endpoint, find, find_record, route
+from e2b_magic.embedded.server.control.routes import Endpoint, Routes, route
 from e2b_magic.embedded.server.creation import creation_in
-from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 
-class Lifecycle:
-    """These routes.
-
-    Args:
-        sandboxes: The sandboxes they are about.
-    """
-
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+class Lifecycle(Routes):
+    """A sandbox's life."""
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             route("POST", "/sandboxes", self._create(1)),
             route("POST", "/v2/sandboxes", self._create(2)),
@@ -42,15 +34,15 @@ class Lifecycle:
         return create
 
     async def _kill(self, request: Request) -> Response:
-        await self._sandboxes.kill(find_record(self._sandboxes, request))
+        await self._sandboxes.kill(self._record(request))
         return Response(status_code=204)
 
     async def _set_timeout(self, request: Request) -> Response:
         seconds = timeout_in(await read_object(request), least=0)
-        self._sandboxes.set_timeout(find(self._sandboxes, request), seconds)
+        self._sandboxes.set_timeout(self._running(request), seconds)
         return Response(status_code=204)
 
     async def _refresh(self, request: Request) -> Response:
         duration = (await read_object(request)).get("duration", 0)
-        self._sandboxes.extend(find(self._sandboxes, request), timeout_in({"timeout": duration}, least=0))
+        self._sandboxes.extend(self._running(request), timeout_in({"timeout": duration}, least=0))
         return Response(status_code=204)

@@ -12,26 +12,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from e2b_magic.embedded.server.control.answers import rfc3339
-from e2b_magic.embedded.server.control.routes import find_record, route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.log import LEVELS, MOST, Entry
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 _LONGEST_SEARCH = 256
 
 
-class Logs:
-    """These routes.
-
-    Args:
-        sandboxes: The sandboxes they are about.
-    """
-
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+class Logs(Routes):
+    """What happened to a sandbox."""
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             route("GET", "/sandboxes/{id}/logs", self._first),
             route("GET", "/v2/sandboxes/{id}/logs", self._second),
@@ -39,7 +31,7 @@ class Logs:
 
     async def _first(self, request: Request) -> Response:
         start, limit = _number_in(request.query_params, "start", 0), _number_in(request.query_params, "limit", MOST)
-        entries = [one for one in find_record(self._sandboxes, request).log if one.time * 1000 >= start][:limit]
+        entries = [one for one in self._record(request).log if one.time * 1000 >= start][:limit]
         lines = [{"timestamp": rfc3339(one.time), "line": json.dumps(_description(one))} for one in entries]
         return JSONResponse({"logs": lines, "logEntries": [_description(one) for one in entries]})
 
@@ -55,7 +47,7 @@ class Logs:
         cursor, limit = _number_in(query, "cursor", None), _number_in(query, "limit", MOST)
         entries = [
             one
-            for one in find_record(self._sandboxes, request).log
+            for one in self._record(request).log
             if LEVELS.index(one.level) >= LEVELS.index(level) and (search or "") in one.message
         ]
         if direction == "backward":

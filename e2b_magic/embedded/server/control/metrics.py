@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.server.control.answers import rfc3339
-from e2b_magic.embedded.server.control.routes import find, route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.metrics import Metrics, Sample
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
@@ -24,8 +24,8 @@ from e2b_magic.embedded.server.sandboxes import Sandboxes
 _MOST = 100
 
 
-class Measuring:
-    """These routes.
+class Measuring(Routes):
+    """What sandboxes use.
 
     Args:
         sandboxes: The sandboxes they are about.
@@ -33,11 +33,11 @@ class Measuring:
     """
 
     def __init__(self, sandboxes: Sandboxes, metrics: Metrics) -> None:
-        self._sandboxes = sandboxes
+        super().__init__(sandboxes)
         self._metrics = metrics
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             # In this order, since `/sandboxes/metrics` would else name a sandbox.
             route("GET", "/sandboxes/metrics", self._latest),
@@ -59,7 +59,7 @@ class Measuring:
         start, end = _second_in(request.query_params, "start"), _second_in(request.query_params, "end")
         if start is not None and end is not None and start > end:
             raise ProtocolError(400, f"start must not be after end: {start} is after {end}")
-        sandbox = find(self._sandboxes, request)
+        sandbox = self._running(request)
         return JSONResponse(
             [
                 _description(sandbox, sample, self._sandboxes.limits)

@@ -9,28 +9,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from e2b_magic.embedded.server.bodies import read_object
-from e2b_magic.embedded.server.control.routes import find, route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.network import change_in, internet_access_in, policy_of
-from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 
-class Network:
-    """This route.
-
-    Args:
-        sandboxes: The sandboxes it is about.
-    """
-
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+class Network(Routes):
+    """A sandbox's way out."""
 
     def routes(self) -> list[Route]:
-        """Gives the route."""
+        """Gives them."""
         return [route("PUT", "/sandboxes/{id}/network", self._change)]
 
     async def _change(self, request: Request) -> Response:
         body = await read_object(request)
-        sandbox = find(self._sandboxes, request)
+        sandbox = self._running(request)
         network = change_in(body, sandbox.record.creation.network)
         access = internet_access_in(body)
         policy = policy_of(network, access)

@@ -8,26 +8,18 @@ from starlette.routing import Route
 
 from e2b_magic.embedded.server.bodies import flag_in, read_object, timeout_in
 from e2b_magic.embedded.server.control.answers import access
-from e2b_magic.embedded.server.control.routes import find_record, route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 # Seconds that a resumed sandbox lives where its client names none (E2B's figure).
 _RESUMED = 15
 
 
-class Pausing:
-    """These routes.
-
-    Args:
-        sandboxes: The sandboxes they are about.
-    """
-
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+class Pausing(Routes):
+    """A sandbox's rest."""
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             route("POST", "/sandboxes/{id}/pause", self._pause),
             route("POST", "/sandboxes/{id}/resume", self._resume),
@@ -39,13 +31,13 @@ class Pausing:
         body = await read_object(request)
         memory = flag_in(body, "memory", otherwise=True)
         healthy = flag_in(body, "requireHealthyGuest", otherwise=False)
-        await self._sandboxes.pauses.pause(find_record(self._sandboxes, request), memory=memory, healthy=healthy)
+        await self._sandboxes.pauses.pause(self._record(request), memory=memory, healthy=healthy)
         return Response(status_code=204)
 
     async def _resume(self, request: Request) -> Response:
         body = await read_object(request)
         seconds = timeout_in({"timeout": body.get("timeout", _RESUMED)})
-        record = find_record(self._sandboxes, request)
+        record = self._record(request)
         if self._sandboxes.get(record.id) is not None:
             raise ProtocolError(409, f'sandbox "{record.id}" is running already')
         sandbox, _ = await self._sandboxes.pauses.connect(record, seconds)
@@ -56,6 +48,6 @@ class Pausing:
         seconds, memory = timeout_in(body), flag_in(body, "memory", otherwise=True)
         if self._sandboxes.ending(request.path_params["id"]):
             raise ProtocolError(409, "the sandbox is being killed")
-        record = find_record(self._sandboxes, request)
+        record = self._record(request)
         sandbox, resumed = await self._sandboxes.pauses.connect(record, seconds, memory=memory)
         return JSONResponse(access(sandbox.record), 201 if resumed else 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -20,25 +21,38 @@ def route(method: str, path: str, endpoint: Endpoint) -> Route:
     return Route(path, endpoint, methods=[method])
 
 
-def find(sandboxes: Sandboxes, request: Request) -> LiveSandbox:
-    """Gives the running sandbox that a request's path names.
+class Routes(ABC):
+    """The routes of one subject.
 
-    Raises:
-        ProtocolError: There is none.
+    Args:
+        sandboxes: The sandboxes they are about.
     """
-    sandbox = sandboxes.get(request.path_params["id"])
-    if sandbox is None:
-        raise sandboxes.missing(request.path_params["id"])
-    return sandbox
 
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
 
-def find_record(sandboxes: Sandboxes, request: Request) -> Record:
-    """Gives the sandbox that a request's path names, running or paused.
+    @abstractmethod
+    def routes(self) -> list[Route]:
+        """Gives the routes."""
 
-    Raises:
-        ProtocolError: There is none.
-    """
-    record = sandboxes.record(request.path_params["id"])
-    if record is None:
-        raise sandboxes.missing(request.path_params["id"])
-    return record
+    def _running(self, request: Request) -> LiveSandbox:
+        """Gives the running sandbox that a request's path names.
+
+        Raises:
+            ProtocolError: There is none.
+        """
+        sandbox = self._sandboxes.get(request.path_params["id"])
+        if sandbox is None:
+            raise self._sandboxes.missing(request.path_params["id"])
+        return sandbox
+
+    def _record(self, request: Request) -> Record:
+        """Gives the sandbox that a request's path names, running or paused.
+
+        Raises:
+            ProtocolError: There is none.
+        """
+        record = self._sandboxes.record(request.path_params["id"])
+        if record is None:
+            raise self._sandboxes.missing(request.path_params["id"])
+        return record

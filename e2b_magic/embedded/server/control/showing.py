@@ -7,23 +7,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from e2b_magic.embedded.server.control.answers import description, details
-from e2b_magic.embedded.server.control.routes import find_record, route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.listing import Query
-from e2b_magic.embedded.server.sandboxes import Sandboxes
 
 
-class Showing:
-    """These routes.
-
-    Args:
-        sandboxes: The sandboxes they are about.
-    """
-
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+class Showing(Routes):
+    """Which sandboxes there are."""
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             route("GET", "/sandboxes", self._list),
             route("GET", "/v2/sandboxes", self._list),
@@ -36,4 +28,4 @@ class Showing:
         return JSONResponse([description(sandbox, self._sandboxes.limits) for sandbox in page], headers=headers)
 
     async def _details(self, request: Request) -> Response:
-        return JSONResponse(details(find_record(self._sandboxes, request), self._sandboxes.limits))
+        return JSONResponse(details(self._record(request), self._sandboxes.limits))

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
+from e2b_magic.embedded.containment.limits import MEBIBYTE
 from e2b_magic.embedded.server.control.answers import rfc3339
-from e2b_magic.embedded.server.control.routes import route
+from e2b_magic.embedded.server.control.routes import Routes, route
 from e2b_magic.embedded.server.envd import ENVD_VERSION
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
-from e2b_magic.embedded.server.templates import Template, Templates, not_found
+from e2b_magic.embedded.server.templates import Template, not_found
 
 # E2B's ways to build a template, to change one, and to see how that goes (its OpenAPI file).
 _BUILDING = (
@@ -34,20 +34,11 @@ _BUILDING = (
 )
 
 
-class TemplateRoutes:
-    """These routes.
-
-    Args:
-        templates: The templates they are about.
-        limits: What a sandbox made from one may use.
-    """
-
-    def __init__(self, templates: Templates, limits: Limits) -> None:
-        self._templates = templates
-        self._limits = limits
+class TemplateRoutes(Routes):
+    """What sandboxes are made from."""
 
     def routes(self) -> list[Route]:
-        """Gives the routes."""
+        """Gives them."""
         return [
             *(route(method, path, self._no_building) for method, path in _BUILDING),
             route("GET", "/templates", self._list),
@@ -61,11 +52,11 @@ class TemplateRoutes:
         raise ProtocolError(
             501,
             "the embedded server builds no templates: put a root file system into a directory and name it in "
-            f"{self._templates.file}",
+            f"{self._sandboxes.templates.file}",
         )
 
     async def _list(self, request: Request) -> Response:
-        return JSONResponse([self._description(template) for template in self._templates.all()])
+        return JSONResponse([self._description(template) for template in self._sandboxes.templates.all()])
 
     async def _alias(self, request: Request) -> Response:
         template = self._named(request.path_params["alias"])
@@ -80,21 +71,22 @@ class TemplateRoutes:
         return JSONResponse({**_identity(template), "builds": []})
 
     def _named(self, name: str) -> Template:
-        template = next((one for one in self._templates.all() if one.name == name), None)
+        template = next((one for one in self._sandboxes.templates.all() if one.name == name), None)
         if template is None:
             raise not_found(name)
         return template
 
     def _description(self, template: Template) -> dict[str, Any]:
+        limits = self._sandboxes.limits
         return {
             **_identity(template),
             # None was built, and there is no other number that says so.
             "buildID": "00000000-0000-0000-0000-000000000000",
             "buildStatus": "ready",
             "buildCount": 0,
-            "cpuCount": self._limits.cpu_count,
-            "memoryMB": self._limits.memory_total // MEBIBYTE,
-            "diskSizeMB": (self._limits.disk_bytes or 0) // MEBIBYTE,
+            "cpuCount": limits.cpu_count,
+            "memoryMB": limits.memory_total // MEBIBYTE,
+            "diskSizeMB": (limits.disk_bytes or 0) // MEBIBYTE,
             "createdBy": None,
             "envdVersion": ENVD_VERSION,
         }
