@@ -20,6 +20,15 @@ from e2b_magic.embedded.sandbox.sandbox import ExitStatus, Sandbox
 from e2b_magic.exceptions import ContainmentError
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        # The SDK's client would send even loopback traffic through a proxy.
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"])))
+        yield
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a process did."""

@@ -5,27 +5,23 @@ The internet of these tests is 127.0.1.0/24, which their gateways admit; the hos
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from e2b import Sandbox
 
 from e2b_magic.embedded.containment.launcher import Launcher
-from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.egress.addresses import Guard
 from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.egress.proxy import PORT
+from tests.embedded.in_process import InProcess
 
 INTERNET = ipaddress.ip_network("127.0.1.0/24")
 ALL = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -117,64 +113,6 @@ class Listener:
         self._thread.join(30)
 
 
-class InProcess:
-    """The embedded server in this process, on a loop in a thread, with a gateway of the test's own.
-
-    Args:
-        launcher: What starts its sandboxes.
-        directory: Where they lie.
-        gateway: How they leave the machine.
-
-    Attributes:
-        options: What every call of the SDK takes to reach it.
-    """
-
-    def __init__(self, launcher: Launcher, directory: Path, gateway: Gateway) -> None:
-        self._arguments = (launcher, directory, gateway)
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self.options: dict[str, Any] = {}
-        self._thread.start()
-        assert self._up.wait(30)
-
-    async def _serve(self) -> None:
-        from e2b_magic.embedded.server.application import Application
-        from e2b_magic.embedded.server.connections import ConnectionBounds
-        from e2b_magic.embedded.server.daemon import Server, _listen
-        from e2b_magic.embedded.server.sandboxes import Sandboxes
-        from e2b_magic.embedded.server.snapshots import Snapshots
-        from e2b_magic.embedded.server.tokens import new_api_key
-
-        launcher, directory, gateway = self._arguments
-        self.loop = asyncio.get_running_loop()
-        self._done = asyncio.Event()
-        self.sandboxes = Sandboxes(directory, launcher, Limits(), gateway, Snapshots(directory / "snapshots"))
-        key = new_api_key()
-        server = Server(Application(self.sandboxes, key), ConnectionBounds(256, 64))
-        listening = _listen()
-        await server.start(listening)
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.options = {"api_key": key, "api_url": url, "sandbox_url": url, "domain": "localhost", "debug": False}
-        self._up.set()
-        await self._done.wait()
-        await self.sandboxes.close()
-        await server.stop()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Gives what comes of some work on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
-
-    def control(self) -> httpx.Client:
-        """Gives a plain HTTP client that carries the API key."""
-        headers = {"X-API-Key": self.options["api_key"]}
-        return httpx.Client(base_url=self.options["api_url"], headers=headers, trust_env=False)
-
-    def close(self) -> None:
-        """Ends it, and all its sandboxes."""
-        self.loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(30)
-
-
 # For scripts that run inside: `tunnel` gives a socket whose other end is a host and port outside.
 TUNNEL = f"""
 import socket, sys, time
@@ -208,15 +146,6 @@ class Speak:
     def connect(self, target: str, port: int) -> bytes:
         """Gives the answer to a CONNECT, and what came through the tunnel, nothing having been said in it."""
         return self(f"CONNECT {target}:{port} HTTP/1.1\r\n\r\n".encode("latin-1"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_proxy() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        # The SDK's client would send even loopback traffic through a proxy.
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"])))
-        yield
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from typing import Literal
 import pytest
 from e2b import Sandbox
 
-from .conftest import OTHER, PUBLIC, InProcess, Listener, Speak
+from tests.embedded.in_process import InProcess
+
+from .conftest import OTHER, PUBLIC, Listener, Speak
 
 pytestmark = pytest.mark.sandbox
 

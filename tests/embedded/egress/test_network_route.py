@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from e2b import InvalidArgumentException, Sandbox, SandboxException
 
-from .conftest import InProcess
+from tests.embedded.in_process import InProcess
 
 pytestmark = pytest.mark.sandbox
 

@@ -19,8 +19,9 @@ from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import Gateway, Route
 from e2b_magic.embedded.egress.lookups import system_look_up
 from e2b_magic.embedded.egress.proxy import PORT
+from tests.embedded.in_process import InProcess
 
-from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, InProcess, Listener, Names, Serving, Speak
+from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, Listener, Names, Serving, Speak
 
 pytestmark = pytest.mark.sandbox
 

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from e2b import Sandbox
 
-from .conftest import PUBLIC, InProcess
+from tests.embedded.in_process import InProcess
+
+from .conftest import PUBLIC
 
 pytestmark = pytest.mark.sandbox
 

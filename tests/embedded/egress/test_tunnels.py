@@ -17,8 +17,9 @@ from e2b import Sandbox
 from e2b_magic.embedded.egress import proxy
 from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import Bounds, Gateway
+from tests.embedded.in_process import InProcess
 
-from .conftest import OTHER, PUBLIC, TUNNEL, InProcess, Listener, Names, Serving, Speak
+from .conftest import OTHER, PUBLIC, TUNNEL, Listener, Names, Serving, Speak
 
 pytestmark = pytest.mark.sandbox
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,6 @@ def _options_for(endpoint: Endpoint) -> Options:
         "domain": "localhost",
         "debug": False,
     }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_proxy() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        # The SDK's client would send even loopback traffic through a proxy.
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"])))
-        yield
 
 
 @pytest.fixture(scope="session")
