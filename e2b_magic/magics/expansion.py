@@ -4,7 +4,8 @@ IPython's own expansion takes the line as a whole: one brace that is no Python l
 happens to be Python is replaced though nobody meant it. `mkdir {1,2}` becomes `mkdir (1, 2)`, `awk '{print}'` prints a
 built-in function's address, `{{.Names}}` loses its braces. Here each brace is judged alone, and stands for a value only
 if it is an expression that names a variable of the user's own. All else reaches the sandbox as it was written:
-`$HOME`, `${x}`, `$1`, `awk '{print $1}'`, JSON. Doubling, `{{x}}` or `$$x`, protects a name that is a variable.
+`$HOME`, `${x}`, `$1`, `awk '{print $1}'`, `f{x,y}`, JSON, and what the text itself gives a value, as `for i in …` does
+(see `shell_names`). Doubling, `{{x}}` or `$$x`, protects a name that is a variable.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Any, Final
 from IPython.core.error import UsageError
 
 from e2b_magic.magics.scanning import Piece, balanced_end
+from e2b_magic.magics.shell_names import names_of_the_shell
 
 _DOLLAR: Final = re.compile(r"\$(\$?)([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*)")
+_ESCAPED_STRING: Final = re.compile(r"\$'(?:\\.|[^'\\])*'", re.DOTALL)
 _CONVERSION: Final = re.compile(r"(.*)!([rsa])", re.DOTALL)
 # Of a format specification what nobody writes by chance: it aligns, has a precision, or ends in a type.
 _SPECIFICATION: Final = re.compile(
@@ -85,6 +88,7 @@ class Expander:
     def _expand(self, text: str, *, braces: bool, dollars: bool, quotes: bool) -> str:
         if "{" not in text and "$" not in text:
             return text
+        shells = names_of_the_shell(text) if quotes and "$" in text else {}
         parts: list[str] = []
         position, quote = 0, ""
         while position < len(text):
@@ -95,7 +99,8 @@ class Expander:
             elif quotes and character in "'\"" and quote in ("", character):
                 quote = "" if quote else character
             elif character == "$":
-                part, length = self._dollar(text, position, active=dollars and quote != "'")
+                bare, active = quotes and not quote, dollars and quote != "'"
+                part, length = self._dollar(text, position, shells, bare=bare, active=active)
                 parts.append(part)
                 position += length
                 continue
@@ -108,15 +113,29 @@ class Expander:
             position += len(part)
         return "".join(parts)
 
-    def _dollar(self, text: str, position: int, *, active: bool) -> tuple[str, int]:
-        """Gives what a `$` stands for, and the length of what that replaces."""
+    def _dollar(
+        self, text: str, position: int, shells: Mapping[str, int], *, bare: bool, active: bool
+    ) -> tuple[str, int]:
+        """Gives what a `$` stands for, and the length of what that replaces.
+
+        Args:
+            text: Where it stands.
+            position: Where in that.
+            shells: The shell's own names, and from where on they are.
+            bare: Whether it stands in no quotes of the shell's.
+            active: Whether it may stand for a value.
+        """
         if text.startswith("${", position) and (end := balanced_end(text, position + 1)):
             return text[position:end], end - position
+        if bare and (string := _ESCAPED_STRING.match(text, position)):
+            return string[0], len(string[0])
         match = _DOLLAR.match(text, position)
         if not active or match is None or not self._is_mine(match[2]):
             return "$", 1
         if match[1]:
             return text[position + 1 : match.end(2)], match.end(2) - position
+        if position >= shells.get(match[2], len(text)):
+            return "$", 1
         value = self._namespace[match[2]]
         end = match.end(2)
         for attribute in match[3].split(".")[1:]:
@@ -149,6 +168,8 @@ class Expander:
             tree = ast.parse(_split(body)[0], mode="eval")
         except (SyntaxError, ValueError):
             return False
+        if isinstance(tree.body, ast.Tuple) and not body.lstrip().startswith("("):
+            return False  # the shell's f{x,y}
         nodes = list(ast.walk(tree))
         bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
         bound |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from e2b_magic.magics import plugins
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.display import aligned
-from e2b_magic.magics.registry import ALL
+from e2b_magic.magics.registry import ALL, foreign
 
 
 def index() -> str:
     """Gives every command's name and summary."""
-    foreign = [[f"%e2b {name}", f"Of {entry.module}"] for name, entry in plugins.declared().items()]
-    return aligned([*([command.invocation, command.summary] for command in ALL), *foreign], [False, False])
+    others = [[f"%e2b {name}", f"Of {entry.module}"] for name, entry in foreign().items()]
+    return aligned([*([command.invocation, command.summary] for command in ALL), *others], [False, False])
 
 
 def explain(command: Command) -> str:

@@ -5,11 +5,13 @@
 
 An entry point is named after its command and gives a `Command` (see `command`), so it has its parser, help and
 completion like any of ours. Packages are looked through when a name is not one of ours, or all names are wanted, never
-while the magics are loaded; and a package is imported when its command is used or explained.
+while the magics are loaded; and a package is imported when its command is used or explained. One that was installed
+since, as by `%pip install`, is found when its command is first used.
 """
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +42,9 @@ def command(name: str) -> Command | None:
     Raises:
         UsageError: The package that declares it cannot be imported, or gives no `Command` of that name.
     """
+    if name not in declared():
+        importlib.invalidate_caches()
+        declared.cache_clear()
     entry = declared().get(name)
     if entry is None:
         return None

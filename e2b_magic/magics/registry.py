@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
 
@@ -29,6 +29,9 @@ from e2b_magic.magics import (
 from e2b_magic.magics.command import Argument, Command, did_you_mean
 from e2b_magic.magics.context import Context
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 
 def find(line: str) -> tuple[Command, str]:
     """Gives the command that a line of `%e2b` names, and the text after its name.
@@ -43,8 +46,8 @@ def find(line: str) -> tuple[Command, str]:
         return LINE[word], rest
     group = [name for name in LINE if name.startswith(f"{word} ")]
     if not group:
-        if foreign := plugins.command(word):
-            return foreign, rest
+        if brought := plugins.command(word):
+            return brought, rest
         raise _unknown(word, line)
     second, rest = _first_word(rest)
     if not second or second in ("--help", "-h"):
@@ -71,7 +74,13 @@ def _unknown(word: str, line: str) -> UsageError:
 
 def names() -> list[str]:
     """Gives the first words that may follow `%e2b`, in the order of the help."""
-    return list(dict.fromkeys([*(name.split()[0] for name in LINE), *plugins.declared()]))
+    return list(dict.fromkeys([*(name.split()[0] for name in LINE), *foreign()]))
+
+
+def foreign() -> dict[str, EntryPoint]:
+    """Gives what other packages declare, by name; a name of ours stays ours."""
+    own = {name.split()[0] for name in LINE}
+    return {name: entry for name, entry in plugins.declared().items() if name not in own}
 
 
 def _help(context: Context, arguments: argparse.Namespace) -> None:

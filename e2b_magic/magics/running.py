@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
@@ -23,17 +24,25 @@ from e2b_magic.magics.options import (
     variable,
     variable_name,
 )
+from e2b_magic.quantities import span
 
 if TYPE_CHECKING:
     from e2b_magic.records import BackgroundJob, ExecutionResult
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
+_LEFT_RUNNING: Final = re.compile(r"(?<![&|>\\])&\s*$")
 
 
 def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult | BackgroundJob:
     """Runs a command and gives its result; with `--bg` starts it and gives its job."""
-    return _execute(context, arguments, arguments.command)
+    command = arguments.command
+    if not arguments.bg and _LEFT_RUNNING.search(command) and ">" not in command:
+        raise UsageError(
+            "%e2b run: what & leaves running holds the cell as long as it may write into it: use %e2b run --bg, or "
+            "send its output elsewhere (>file 2>&1 &)"
+        )
+    return _run_text(context, arguments, command, "bash", command)
 
 
 def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult | BackgroundJob:
@@ -47,6 +56,13 @@ def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult
     # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
     # and with that forget what is cached.
     command = script if program == "bash" else f"{program} <<< {shlex.quote(script)}"
+    return _run_text(context, arguments, command, program, script)
+
+
+def _run_text(
+    context: Context, arguments: argparse.Namespace, command: str, program: str, script: str
+) -> ExecutionResult | BackgroundJob:
+    """Runs a script as a command, or through a file when that would be too long."""
     if len(command.encode("utf-8", "surrogateescape")) <= SCRIPT_LIMIT:
         return _execute(context, arguments, command)
     return _execute(context, arguments, _upload(context, arguments, program, script), cachable=False)
@@ -86,6 +102,8 @@ def _execute(
 
 def _run(context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool) -> ExecutionResult:
     """Runs a command, or finds its result, and shows what it writes."""
+    from e2b_magic.worker.protocol import Progress  # here, since loading the magics needs no worker
+
     printer = context.printer(quiet=arguments.quiet)
     try:
         result = context.client.execute_command(
@@ -102,12 +120,18 @@ def _run(context: Context, arguments: argparse.Namespace, command: str, *, cacha
         )
         if result.cached:
             printer.replay(result)
+            # Told here, since a result that is assigned to a variable is not shown.
+            printer(Progress(f"[from the store, {span(_age(result))} old; --refresh runs it anew]"))
     except KeyboardInterrupt:
         printer.finish(interrupted=True)
         raise KeyboardInterrupt("the command was interrupted; what it wrote is kept (%e2b show)") from None
     finally:
         printer.finish()
     return result
+
+
+def _age(result: ExecutionResult) -> float:
+    return max(0.0, result.started_at - (result.cached_at or 0.0))
 
 
 def _input(context: Context, name: str | None) -> str | bytes | None:
@@ -198,7 +222,8 @@ COMMANDS = (
                 "than 0 is an error. Ctrl-C ends the command and its children."
             ),
             "With `--bg` the value is a BackgroundJob; it goes on across kernel restarts.",
-            "An equal command in an unchanged sandbox is answered from the store, for an hour.",
+            "Each command has a shell of its own: what `cd` and `export` do ends with it. Use `--cwd` and `--env`.",
+            "An equal command in an unchanged sandbox is answered from the store, for an hour, and says so.",
         ),
     ),
     Command(

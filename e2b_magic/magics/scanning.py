@@ -3,7 +3,8 @@
 `shlex.split` over the whole line would be shorter, and would eat the quotes, backslashes and `--` of the command
 that is to reach the sandbox's shell. So this scanner takes one word at a time, in the shell's quoting, and stops where
 the options end. What is an option is decided by the line as it is written: a Python value put in by `{…}` is never
-taken for one, so a command that somebody else wrote cannot ask for `--env SECRET` by itself.
+taken for one, so a command that somebody else wrote cannot ask for `--env SECRET` by itself. Among words, a `#` at a
+word's beginning starts a comment, as in the shell; in raw text it is left to that.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def scan(line: str, takes_value: Mapping[str, bool], *, raw: bool, expand: Expan
     words: list[str] = []
     closed = False
     position = _skip_space(line, 0)
-    while position < len(line) and not (raw and line[position] != "-"):
+    while _at_word(line, position) if not raw else line.startswith("-", position):
         pieces, end = take_word(line, position)
         if not _is_option(line, position, end):
             if raw:
@@ -95,13 +96,17 @@ def scan(line: str, takes_value: Mapping[str, bool], *, raw: bool, expand: Expan
     return Scanned(tuple(options), tuple(words), line[position:], closed)
 
 
+def _at_word(line: str, position: int) -> bool:
+    return position < len(line) and line[position] != "#"
+
+
 def _is_option(line: str, start: int, end: int) -> bool:
     return line[start] == "-" and end - start > 1
 
 
 def _words(line: str, position: int, expand: Expand) -> list[str]:
     words = []
-    while position < len(line):
+    while _at_word(line, position):
         pieces, end = take_word(line, position)
         words.append("".join(map(expand, pieces)))
         position = _skip_space(line, end)

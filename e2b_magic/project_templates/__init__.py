@@ -70,7 +70,7 @@ def find_template(name: str) -> ProjectTemplate:
 def _brought(name: str, point: EntryPoint) -> ProjectTemplate:
     try:
         return _read(name, files(point.value))
-    except (ImportError, OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001  whatever a stranger's module raises when it is imported
         raise ConfigurationError(
             f"The project template {name!r}, which {point.value} brings, cannot be read ({type(error).__name__})"
         ) from None

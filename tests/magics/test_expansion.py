@@ -44,6 +44,18 @@ EXPANDER = Expander(NAMESPACE)
         "find . -exec rm {} ;",
         "mkdir foo && cd $_ && echo $__ $_i $In {_}",
         "js '{name: 1}' {n:,5}",
+        "touch f{name,n}.txt",
+        "for n in 1 2 3; do echo $n; done",
+        "for name in *; do for n in 1 2; do echo $name-$n; done; done",
+        "for ((n = 0; n < 3; n++)); do echo $n; done",
+        "n=5; echo $n; name='a; b'\necho $name",
+        'd=$(date +"%s (x)") n=2 && echo "$d $n"',
+        "export name=x n=y; echo $name $n",
+        "if true; then local -r name=x; fi; echo $name",
+        "while IFS= read -r name n; do echo $n $name; done < f",
+        "echo a b | { read -p 'which? ' name; echo $name; }",
+        "mapfile -t words < f; echo $words",
+        "echo $'it\\'s $name'",
     ],
 )
 def test_shell_text_stays_as_it_is(text: str) -> None:
@@ -65,6 +77,11 @@ def test_shell_text_stays_as_it_is(text: str) -> None:
         ("awk '{print $1}' {name}", "awk '{print $1}' world"),
         ("f() { echo {name}; }", "f() { echo world; }"),
         ("""echo "it's $name" '$name'""", """echo "it's world" '$name'"""),
+        ("name=$name; echo $name $n", "name=world; echo $name 3"),
+        ("echo $n; for n in 1 2; do echo $n $$name {n}; done", "echo 3; for n in 1 2; do echo $n $name 3; done"),
+        ("NAME=$name ./run --n=$n -e n=$n $n", "NAME=world ./run --n=3 -e n=3 3"),
+        ("n=1 ./run $n; echo for n in $n, read n: $n", "n=1 ./run 3; echo for n in 3, read n: 3"),
+        ("echo {(n, n)}", "echo (3, 3)"),
     ],
 )
 def test_the_users_variables_are_expanded(text: str, expanded: str) -> None:

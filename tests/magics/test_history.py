@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import getpass
 import json
 import subprocess
@@ -218,7 +219,7 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
             ("run", f"{module}:DEPLOY"),
         )
     }
-    monkeypatch.setattr(plugins, "declared", lambda: declared)
+    monkeypatch.setattr(plugins, "declared", functools.cache(lambda: declared))
 
 
 @pytest.mark.usefixtures("foreign")

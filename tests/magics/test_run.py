@@ -89,6 +89,18 @@ def test_an_equal_command_is_answered_from_the_store(notebook: Notebook, caller:
     assert first.stdout.splitlines()[0] == second.stdout.splitlines()[0] == "hello"
     assert "cached" in repr(second.value)
     assert "cached" not in repr(first.value)
+    assert (first.stderr, second.stderr) == ("", "[from the store, 0 s old; --refresh runs it anew]\n")
+    assert notebook("r = %e2b run --quiet hello").stderr == ""
+
+
+def test_an_assigned_answer_tells_its_age(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that goes into a variable is not shown, so its age is told beside the output."""
+    notebook("%e2b run hello")
+    later = time.time() + 1500
+    monkeypatch.setattr(time, "time", lambda: later)
+    cell = notebook("r = %e2b run hello")
+    assert (cell.stdout, cell.stderr) == ("hello\n", "[from the store, 25 min old; --refresh runs it anew]\n")
+    assert notebook("repr(r)").value.startswith("<success: exit 0, cached, 25 min old")
 
 
 @pytest.mark.parametrize("line", ["%e2b run --no-cache hello", "%e2b run --refresh hello"])
@@ -187,6 +199,33 @@ def test_a_long_script_goes_through_a_file(notebook: Notebook, caller: FakeCalle
     written, executed = caller.asked[-2:]
     assert written["content"] == "true\n" * 30_000
     assert executed["command"] == f"{{ rm -f {written['path']}; {run} {written['path']}"
+
+
+def test_a_long_command_goes_through_a_file(notebook: Notebook, caller: FakeCaller) -> None:
+    """What is longer than one argument may be arrives all the same, a value put into the line included."""
+    notebook("big = 'x' * 140_000\n%e2b run echo {big} | wc -c")
+    assert [asked["type"] for asked in caller.asked] == ["write_file", "execute_command"]
+    assert caller.asked[0]["content"] == f"echo {'x' * 140_000} | wc -c"
+
+
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        ("sleep 300 &", True),
+        ("make && ./server& ", True),
+        ("sleep 300 > log 2>&1 &", False),
+        ("true &&", False),
+        (r"echo a \&", False),
+        ("server & curl localhost", False),
+    ],
+)
+def test_a_command_that_would_hold_the_cell_is_refused(
+    notebook: Notebook, caller: FakeCaller, command: str, refused: bool
+) -> None:
+    """What `&` would leave running, with the cell's output in its hands, is refused, and `--bg` is named."""
+    cell = notebook(f"%e2b run {command}")
+    assert ("%e2b run --bg" in cell.stderr) is refused
+    assert bool(caller.asked) is not refused
 
 
 def test_a_cell_takes_options_only(notebook: Notebook) -> None:

@@ -62,6 +62,22 @@ def test_options_may_stand_behind_words() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("a # b 'c", ("a",)),
+        ("# a", ()),
+        ("a#b '#' \\#", ("a#b", "#", "#")),
+        ("--quiet a  #", ("a",)),
+        ("-- a # b", ("a",)),
+    ],
+)
+def test_a_comment_ends_a_line_of_words(line: str, words: tuple[str, ...]) -> None:
+    """A word that begins with an unprotected `#` is a comment; a command's own text keeps its for the shell."""
+    assert _scan(line, raw=False).words == words
+    assert _scan(f"x {line}", raw=True).rest == f"x {line}"
+
+
 def test_an_unclosed_quotation_is_refused() -> None:
     """A quotation that nothing closes is an error in an option, and the shell's own affair in a command."""
     with pytest.raises(UnclosedError, match='"'):
