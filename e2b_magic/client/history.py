@@ -10,7 +10,7 @@ from e2b_magic.client.changes import CacheCleared, SettingsChanged
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.records import ExecutionResult, Project, Status
-from e2b_magic.store import CacheInfo
+from e2b_magic.store import CachedResult, CacheInfo
 from e2b_magic.worker.requests.base import check_project_name
 
 
@@ -96,3 +96,11 @@ class HistoryVerbs(Verbs, ABC):
     def get_cache_info(self) -> CacheInfo:
         """Gives the cache's size, its hits and its misses."""
         return self.store.cache_info()
+
+    def get_cached_results(self, limit: int | None = None) -> list[CachedResult]:
+        """Gives the results that may be given again, newest first.
+
+        Args:
+            limit: How many at most; all when left out.
+        """
+        return self.store.cached_results(limit)

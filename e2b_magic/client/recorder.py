@@ -93,6 +93,11 @@ class Recorder:
         self._told = False
         self._swept = False
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether anything could not be stored in this session."""
+        return self._told
+
     def trouble(self) -> str | None:
         """Gives, once, a line saying why results are not saved; None when they are, or when it was said."""
         line, self._untold = self._untold, None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass
 
+from e2b_magic.client.orphans import Fate, Orphans
 from e2b_magic.client.work import Work
+from e2b_magic.exceptions import StoreError
 from e2b_magic.records import SandboxMetrics, SandboxState, Snapshot
 from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.base import Request
@@ -15,11 +17,9 @@ from e2b_magic.worker.requests.sandboxes import (
     KillSandbox,
     ListSandboxes,
     ListSnapshots,
+    SetSandboxTimeout,
     SnapshotSandbox,
 )
-
-NEW = 60.0
-"""A sandbox younger than this, in seconds, is no orphan: whoever makes it may not have stored its id yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,12 @@ class SandboxWork:
         self.work.recorder.see(state)
         return state
 
+    async def set_timeout(self, request: SetSandboxTimeout, emit: Emit) -> SandboxState:
+        """Gives the state of a sandbox whose time was set, and stores that time for whoever uses the project next."""
+        state = await self.state(request, emit)
+        self.work.recorder.keep_project(request.project_id, sandbox_timeout=math.ceil(request.seconds))
+        return state
+
     async def kill(self, request: KillSandbox, emit: Emit) -> list[str]:
         """Ends sandboxes and gives their ids."""
         killed: list[str] = (await self.work.call(request, emit))["killed"]
@@ -50,21 +56,29 @@ class SandboxWork:
         """Gives the sandboxes of all projects."""
         return [SandboxState.from_json(one) for one in (await self.work.call(request, emit))["sandboxes"]]
 
-    async def orphans(self, request: ListSandboxes, emit: Emit) -> list[SandboxState]:
-        """Gives the sandboxes that no project in the store has."""
+    async def orphans(self, request: ListSandboxes, emit: Emit, *fates: Fate) -> list[SandboxState]:
+        """Gives the sandboxes that are to meet one of some fates."""
         states = await self.list_all(request, emit)
-        recorder, now = self.work.recorder, time.time()
-        owned = {project.sandbox_id for project in recorder.store.projects()}
-        return [one for one in states if one.sandbox_id not in owned and now - one.started_at > NEW]
+        judge = self._judge()
+        return [one for one in states if judge.judge(one) in fates]
 
-    async def kill_orphans(self, request: ListSandboxes, emit: Emit) -> list[SandboxState]:
-        """Ends the sandboxes that no project in the store has, and gives them."""
+    async def kill_orphans(self, request: ListSandboxes, emit: Emit, *fates: Fate) -> list[SandboxState]:
+        """Ends the sandboxes that are to meet one of some fates, and gives them."""
         ended = []
-        for one in await self.orphans(request, emit):
+        for one in await self.orphans(request, emit, *fates):
+            # Judged anew: whoever began to use the project meanwhile has found this sandbox, and stored that it has it.
+            if self._judge().judge(one) not in fates:
+                continue
             killing = KillSandbox(project_id=one.project, sandbox_id=one.sandbox_id, only=one.sandbox_id)
             if (await self.work.call(killing, emit))["killed"]:
                 ended.append(one)
         return ended
+
+    def _judge(self) -> Orphans:
+        recorder, configuration = self.work.recorder, self.work.configuration
+        if recorder.unsaved:
+            raise StoreError("What is in use could not be stored, so nobody can say which sandboxes are orphans")
+        return Orphans(recorder.store, configuration.directory, configuration.user)
 
     async def metrics(self, request: GetSandboxMetrics, emit: Emit) -> list[SandboxMetrics]:
         """Gives what a sandbox used."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from e2b_magic.client.background import Job, OnEvent
+from e2b_magic.client.orphans import Fate
 from e2b_magic.client.sandbox_work import SandboxWork
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.records import SandboxMetrics, SandboxState, Snapshot
@@ -135,14 +136,16 @@ class SandboxVerbs(Verbs):
     def set_sandbox_timeout(self, seconds: float, project: str | None = None) -> SandboxState:
         """Has a project's sandbox end so many seconds from now, and after each later use; gives its state.
 
+        The time is the project's from now on: it holds after a restart, and for its next sandbox.
+
         Raises:
             InvalidRequestError: The project has no sandbox that runs, or nobody may ask for so long.
         """
-        return self._job(SandboxWork.state, SetSandboxTimeout, project, seconds=seconds).wait()
+        return self._job(SandboxWork.set_timeout, SetSandboxTimeout, project, seconds=seconds).wait()
 
     async def aset_sandbox_timeout(self, seconds: float, project: str | None = None) -> SandboxState:
         """Does what `set_sandbox_timeout` does."""
-        return await self._job(SandboxWork.state, SetSandboxTimeout, project, seconds=seconds).wait_async()
+        return await self._job(SandboxWork.set_timeout, SetSandboxTimeout, project, seconds=seconds).wait_async()
 
     def fork_sandbox(self, to: str, project: str | None = None, *, on_event: OnEvent | None = None) -> SandboxState:
         """Gives another project a copy of a project's sandbox as it is now, and gives the copy's state.
@@ -179,13 +182,27 @@ class SandboxVerbs(Verbs):
         """Does what `list_sandboxes` does."""
         return await self._job(SandboxWork.list_all, ListSandboxes, None).wait_async()
 
-    def list_orphans(self) -> list[SandboxState]:
-        """Gives the sandboxes that no project in the store has, and that are more than a minute old."""
-        return self._job(SandboxWork.orphans, ListSandboxes, None).wait()
+    def list_orphans(self, *, everywhere: bool = False) -> list[SandboxState]:
+        """Gives the sandboxes that no project in the store has, that nobody who lives made, and that are not new.
 
-    def kill_orphans(self) -> list[SandboxState]:
+        Args:
+            everywhere: Give the strays too: those from other stores of this machine that are gone, or do not have them.
+        """
+        return self._collecting(SandboxWork.orphans, everywhere)
+
+    def kill_orphans(self, *, everywhere: bool = False) -> list[SandboxState]:
         """Ends the sandboxes that `list_orphans` gives, and gives them."""
-        return self._job(SandboxWork.kill_orphans, ListSandboxes, None).wait()
+        return self._collecting(SandboxWork.kill_orphans, everywhere)
+
+    def _collecting(
+        self, do: Callable[..., Coroutine[Any, Any, list[SandboxState]]], everywhere: bool
+    ) -> list[SandboxState]:
+        fates = (Fate.ORPHAN, Fate.STRAY) if everywhere else (Fate.ORPHAN,)
+
+        def collect(work: SandboxWork, request: ListSandboxes, emit: Emit) -> Coroutine[Any, Any, list[SandboxState]]:
+            return do(work, request, emit, *fates)
+
+        return self._job(collect, ListSandboxes, None).wait()
 
     def get_sandbox_metrics(self, project: str | None = None) -> list[SandboxMetrics]:
         """Gives what a project's sandbox used of processor, memory and disk, oldest first.

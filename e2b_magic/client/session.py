@@ -28,6 +28,12 @@ def _began(process: int) -> float:
     return psutil.Process(process).create_time()
 
 
+def host_of(session: str) -> str:
+    """Gives the host that a session runs on; empty when the text is no session's id."""
+    parts = session.rsplit("/", 2)
+    return parts[0] if len(parts) == 3 else ""
+
+
 def has_died(session: str) -> bool:
     """Whether a session is known to be over; one on another host is not, for this host cannot tell."""
     import psutil

@@ -12,6 +12,7 @@ from typing import Any
 
 from e2b_magic.client.cache_key import cache_key
 from e2b_magic.client.options import FIND_LIMIT, CommandOptions, FindOptions, Unseen, Where, WriteOptions
+from e2b_magic.client.orphans import own_origin
 from e2b_magic.client.recorder import Recorder
 from e2b_magic.config import Configuration
 from e2b_magic.exceptions import (
@@ -52,7 +53,7 @@ class Work:
         self.recorder = recorder
         self.caller = caller
 
-    def target(self, options: Mapping[str, Any]) -> dict[str, str]:
+    def target(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Gives the fields by which a request finds its sandbox.
 
         Raises:
@@ -60,11 +61,13 @@ class Work:
         """
         name = check_project_name(options.get("project"))
         known = self.recorder.known(name)
-        here = known is not None and known.backend == self.configuration.backend
+        here = known if known is not None and known.backend == self.configuration.backend else None
         return {
             "project_id": name,
             "template": options.get("template") or (known.template if known else self.configuration.template),
-            "sandbox_id": known.sandbox_id if known and here else "",
+            "sandbox_id": here.sandbox_id if here else "",
+            "sandbox_timeout": here.sandbox_timeout if here else 0,  # what one E2B allows another's plan may not
+            "origin": own_origin(self.configuration.directory),
         }
 
     def command(self, command: str, options: CommandOptions) -> ExecuteCommand:

@@ -80,27 +80,38 @@ def timeout(context: Context, arguments: argparse.Namespace) -> None:
     state = context.client.set_sandbox_timeout(arguments.time, arguments.project)
     print(
         f"Sandbox {state.sandbox_id} of project {state.project} ends in {time_left(state.expires_at)}; "
-        "each use moves its end by as much, while this kernel lives"
+        "each use of the project moves its end by as much"
     )
 
 
 def sandboxes(context: Context, arguments: argparse.Namespace) -> Table[SandboxState]:
     """Gives the sandboxes of all projects."""
-    return _table(context.client.list_sandboxes(), "There is no sandbox.")
+    return _table(context, context.client.list_sandboxes(), "There is no sandbox.")
 
 
 def collect(context: Context, arguments: argparse.Namespace) -> Table[SandboxState]:
     """Ends the sandboxes that nobody knows."""
-    client = context.client
+    client, everywhere = context.client, arguments.all
     if arguments.dry_run:
-        return _table(client.list_orphans(), "Every sandbox belongs to a project.")
-    ended = client.kill_orphans()
-    print(f"Ended {counted(len(ended), 'sandbox', 'sandboxes')} that no project has")
-    return _table(ended, "Every sandbox belongs to a project.")
+        found = client.list_orphans(everywhere=everywhere)
+    else:
+        found = client.kill_orphans(everywhere=everywhere)
+        print(f"Ended {counted(len(found), 'sandbox', 'sandboxes')} that no project has")
+    strays = 0 if everywhere else len(client.list_orphans(everywhere=True)) - len(found) * arguments.dry_run
+    if strays:
+        print(
+            f"{counted(strays, 'more comes', 'more come')} from other stores of this machine, which are gone or do not "
+            "know of them: %e2b gc --all ends them too"
+        )
+    return _table(context, found, "Every sandbox belongs to a project.")
 
 
-def _table(states: list[SandboxState], empty: str) -> Table[SandboxState]:
-    return Table(states, _COLUMNS, empty=empty)
+def _table(context: Context, states: list[SandboxState], empty: str) -> Table[SandboxState]:
+    own = context.client.configuration.directory
+    directories = {state.sandbox_id: state.origin.partition(" ")[2] for state in states}
+    foreign = any(directory != str(own) for directory in directories.values())
+    store: Column[SandboxState] = Column("store", lambda state: directories[state.sandbox_id] or "unknown")
+    return Table(states, (*_COLUMNS, store) if foreign else _COLUMNS, empty=empty)
 
 
 _COLUMNS: Final[tuple[Column[SandboxState], ...]] = (
@@ -167,7 +178,10 @@ COMMANDS = (
         run=timeout,
         arguments=(PROJECT, _TIME),
         examples=("%e2b timeout 10m",),
-        notes=("This is the sandbox's own time. A command's is `%e2b run --timeout`.",),
+        notes=(
+            "This is the sandbox's own time. A command's is `%e2b run --timeout`.",
+            "It is kept with the project, across kernel restarts and for the project's next sandbox.",
+        ),
     ),
     Command(
         name="sandboxes",
@@ -180,8 +194,19 @@ COMMANDS = (
         name="gc",
         summary="End sandboxes that no project has: what crashes and lost stores left behind",
         run=collect,
-        arguments=(Argument(names=("--dry-run",), summary="show them, and end none"),),
+        arguments=(
+            Argument(names=("--dry-run",), summary="show them, and end none"),
+            Argument(
+                names=("--all",),
+                summary="those too that came from other stores of this machine, which are gone or do not know of them",
+            ),
+        ),
         examples=("%e2b gc --dry-run", "%e2b gc"),
-        notes=("A sandbox younger than a minute is left alone: whoever makes it may not have stored it yet.",),
+        notes=(
+            (
+                "Left alone is what another session that lives has made, what another store's project has, and what is "
+                "younger than a minute: whoever makes it may not have stored it yet."
+            ),
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""`%e2b history`, `show` and `cache`: what was run, and what is kept of it."""
+"""`%e2b history` and `show`: what was run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from IPython.core.error import UsageError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, pairs
-from e2b_magic.magics.options import PROJECT, project_names, seconds, whole_number
-from e2b_magic.quantities import ago, counted, size, span
+from e2b_magic.magics.options import PROJECT, seconds, whole_number
+from e2b_magic.quantities import ago, span
 
 if TYPE_CHECKING:
     from e2b_magic.records import ExecutionResult
@@ -93,30 +93,6 @@ def _details(record: ExecutionResult) -> Card:
     )
 
 
-def show_cache(context: Context, arguments: argparse.Namespace) -> Card:
-    """Gives the cache's figures."""
-    return cache_card(context)
-
-
-def cache_card(context: Context) -> Card:
-    """Gives the cache's figures."""
-    cache = context.client.get_cache_info()
-    return Card(
-        {
-            "results": f"{cache.entries:,}",
-            "size": f"{size(cache.bytes)} of {size(cache.space)}",
-            "hits": f"{cache.hits:,}",
-            "misses": f"{cache.misses:,}",
-        }
-    )
-
-
-def clear_cache(context: Context, arguments: argparse.Namespace) -> None:
-    """Forgets cached results."""
-    count = context.client.clear_cache(arguments.command or None, arguments.project)
-    print(f"Forgot {counted(count, 'cached result')}")
-
-
 def recent_ids(context: Context) -> list[str]:
     """Gives how the latest executions of the current project can be named."""
     client = context.client
@@ -183,21 +159,5 @@ COMMANDS = (
             ),
         ),
         examples=("%e2b show", "r = %e2b show 3f9a21c0"),
-    ),
-    Command(name="cache show", summary="Show how much is cached", run=show_cache, examples=("%e2b cache",)),
-    Command(
-        name="cache clear",
-        summary="Forget cached results: a command's, a project's, or all",
-        run=clear_cache,
-        arguments=(
-            Argument(
-                names=("-p", "--project"),
-                metavar="NAME",
-                complete=project_names,
-                summary="only this project's; every project's when left out",
-            ),
-        ),
-        raw=Argument(names=("command",), metavar="COMMAND…", summary="only this command's; the text as it was run"),
-        examples=("%e2b cache clear", "%e2b cache clear --project web npm test"),
     ),
 )

@@ -11,7 +11,7 @@ from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, pairs
 from e2b_magic.magics.lifecycle import state_card, time_left
 from e2b_magic.magics.options import PROJECT_WORD, project_names
-from e2b_magic.quantities import ago, counted
+from e2b_magic.quantities import ago, counted, span
 
 if TYPE_CHECKING:
     from e2b_magic.records import Project
@@ -53,6 +53,7 @@ def info(context: Context, arguments: argparse.Namespace) -> Card:
             "sandbox": project.sandbox_id or "none yet",
             "backend": project.backend,
             "ends in": time_left(project.sandbox_expires_at),
+            "lives after use": span(project.sandbox_timeout) if project.sandbox_timeout else "",
             "directory": project.path,
             "port": project.port,
             "page": project.url,

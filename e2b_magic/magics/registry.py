@@ -10,6 +10,7 @@ from IPython.core.error import UsageError
 from e2b_magic.magics import (
     account,
     again,
+    cache,
     files,
     jobs,
     lifecycle,
@@ -114,6 +115,7 @@ ALL: Final[tuple[Command, ...]] = (
     *transfers.COMMANDS,
     *past.COMMANDS,
     *again.COMMANDS,
+    *cache.COMMANDS,
     *projects.COMMANDS,
     *lifecycle.COMMANDS,
     *snapshots.COMMANDS,

@@ -19,6 +19,7 @@ class Project(Record):
         backend: `embedded`, or the E2B domain.
         revision: Raised by every write to the sandbox's files, so that older cached results no longer hold.
         paused: Whether that sandbox was paused, and not used since.
+        sandbox_timeout: How long its sandboxes live after their last use, in seconds; 0 for the usual hour.
         path: The directory inside the sandbox.
         port: The dev server's port, or None.
         url: Where that port is reached from a browser; empty while none is served.
@@ -38,6 +39,7 @@ class Project(Record):
     backend: str = ""
     revision: int = 0
     paused: bool = False
+    sandbox_timeout: int = 0
     path: str = "/home/user"
     port: int | None = None
     url: str = ""

@@ -21,6 +21,7 @@ class SandboxState(Record):
         started_at: When it was made, in seconds since the epoch.
         cpu_count: Its processors.
         memory_mb: Its memory, in MiB.
+        origin: Who asked for it, as far as it tells: see `client.orphans`.
     """
 
     project: str
@@ -32,6 +33,7 @@ class SandboxState(Record):
     started_at: float = 0.0
     cpu_count: int = 0
     memory_mb: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

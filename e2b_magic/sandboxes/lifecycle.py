@@ -41,6 +41,7 @@ def state_of(info: SandboxInfo, backend: str) -> SandboxState:
         started_at=info.started_at.timestamp(),
         cpu_count=info.cpu_count,
         memory_mb=info.memory_mb,
+        origin=info.metadata.get("e2b-magic-origin", ""),
     )
 
 
@@ -93,7 +94,7 @@ async def create(manager: SandboxManager, request: CreateSandbox, emit: Emit) ->
         lease = await manager.lease(replace(request, sandbox_id=""), emit)
     else:
         # Made first: should that fail, the old one is still there with its files.
-        lease = await manager.create(request.project_id, request.template, request.template)
+        lease = await manager.create(request.project_id, request.template, request.template, request.origin)
         await manager.kill(request, spare=lease.sandbox_id)
         await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created=True))
     return (await _state(manager, replace(request, sandbox_id=lease.sandbox_id))).to_json()

@@ -36,7 +36,7 @@ from e2b_magic.exceptions import (
 from e2b_magic.sandboxes.connection import Connection, connect
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.sandboxes.tagged import TIMEOUT, TaggedSandboxes, template_of
+from e2b_magic.sandboxes.tagged import TIMEOUT, TaggedSandboxes, Wanted, template_of
 from e2b_magic.worker.protocol import Attached, Emit, Progress
 from e2b_magic.worker.requests.base import Request
 
@@ -96,6 +96,7 @@ class SandboxManager:
             InvalidRequestError: The project's sandbox was made from another template.
             BackendError: No sandbox could be had.
         """
+        self._note_timeout(request)
         lease, created = await self._held(request.project_id), False
         if lease is None:
             arrival = await self._arrive(request)
@@ -113,11 +114,12 @@ class SandboxManager:
 
     def extend_used(self, lease: Lease) -> None:
         """Moves the end of a sandbox that is in use, unless that was done a moment ago."""
-        if time.time() + self.timeout(lease.sandbox_id) - lease.expires_at > EXTEND_EVERY:
+        if time.time() + self.timeout(lease.project) - lease.expires_at > EXTEND_EVERY:
             self.extend(lease)
 
     async def existing(self, request: Request, emit: Emit) -> Lease | None:
         """Gives the sandbox of a request's project when one runs already; makes none and wakes none."""
+        self._note_timeout(request)
         lease = await self._held(request.project_id)
         if lease is None:
             info = await self.find(request)
@@ -149,16 +151,22 @@ class SandboxManager:
         """Drops whatever lease a project has, so that the next request asks the server for its sandbox."""
         self._leases.pop(project, None)
 
-    def timeout(self, sandbox_id: str) -> int:
-        """Gives how long a sandbox lives after its last use, in seconds."""
-        return self._timeouts.get(sandbox_id, TIMEOUT)
+    def timeout(self, project: str) -> int:
+        """Gives how long a project's sandbox lives after its last use, in seconds."""
+        return self._timeouts.get(project, TIMEOUT)
+
+    def _note_timeout(self, request: Request) -> None:
+        # What the client has stored of its project; nothing, where its store cannot be written: then it is what was
+        # said last.
+        if request.sandbox_timeout:
+            self._timeouts[request.project_id] = request.sandbox_timeout
 
     def extending(self, lease: Lease) -> float:
         """Gives how often work that goes on in a sandbox moves its end, in seconds: thrice in its life at least."""
-        return min(EXTENDING, self.timeout(lease.sandbox_id) / 3)
+        return min(EXTENDING, self.timeout(lease.project) / 3)
 
     def set_timeout(self, project: str, sandbox_id: str, seconds: int, expires_at: float) -> None:
-        """Has every use of a sandbox keep it for so long, for as long as this manager lives.
+        """Has every use of a project's sandbox keep it for so long.
 
         Args:
             project: Whose it is.
@@ -166,7 +174,7 @@ class SandboxManager:
             seconds: How long.
             expires_at: When it ends now, in seconds since the epoch.
         """
-        self._timeouts[sandbox_id] = seconds
+        self._timeouts[project] = seconds
         lease = self._leases.get(project)
         if lease is not None and lease.sandbox_id == sandbox_id:
             lease.expires_at = expires_at
@@ -218,16 +226,18 @@ class SandboxManager:
         with translating():
             return await self._tagged.list(await self.connection(), None)
 
-    async def create(self, project: str, source: str, template: str) -> Lease:
+    async def create(self, project: str, source: str, template: str, origin: str) -> Lease:
         """Makes a sandbox for a project that is known to have none.
 
         Args:
             project: The project's name.
             source: The template or snapshot that it is made from.
             template: The template that its project is said to have.
+            origin: Who asks for it.
         """
+        wanted = Wanted(project, source, template, self.timeout(project), origin)
         with translating():
-            lease = await self._tagged.create(await self.connection(), project, source, template)
+            lease = await self._tagged.create(await self.connection(), wanted)
         self._leases[project] = lease
         return lease
 
@@ -275,11 +285,13 @@ class SandboxManager:
                 lease = await self._find_alive(connection, request)
                 created = lease is None
                 if lease is None:
-                    lease = await self._tagged.create(
-                        connection, request.project_id, request.template, request.template
-                    )
+                    lease = await self._tagged.create(connection, self._wanted(request))
         self._leases[lease.project] = lease
         return _Arrival(lease, created, replaced=created and bool(request.sandbox_id))
+
+    def _wanted(self, request: Request) -> Wanted:
+        name, template = request.project_id, request.template
+        return Wanted(name, template, template, self.timeout(name), request.origin)
 
     @asynccontextmanager
     async def _first_among_processes(self, connection: Connection, project: str) -> AsyncIterator[None]:
@@ -317,7 +329,7 @@ class SandboxManager:
             with translating():
                 if self.configuration.shared and not await self._is_own(connection, sandbox_id):
                     return None
-                timeout = self.timeout(sandbox_id)
+                timeout = self.timeout(request.project_id)
                 sandbox = await AsyncSandbox.connect(sandbox_id, timeout=timeout, **connection.options())
                 info = await sandbox.get_info()
         except SandboxGoneError:
@@ -336,7 +348,7 @@ class SandboxManager:
 
     def extend(self, lease: Lease) -> None:
         """Moves a sandbox's end in the background: a command need not wait for that."""
-        lease.expires_at = time.time() + self.timeout(lease.sandbox_id)
+        lease.expires_at = time.time() + self.timeout(lease.project)
         task = asyncio.create_task(self._extend(lease))
         self._extending.add(task)
         task.add_done_callback(self._extending.discard)
@@ -345,7 +357,7 @@ class SandboxManager:
         # connect, not set_timeout: it never shortens, should another process have asked for more (E2B#1055).
         try:
             with translating():
-                await lease.sandbox.connect(timeout=self.timeout(lease.sandbox_id))
+                await lease.sandbox.connect(timeout=self.timeout(lease.project))
                 lease.expires_at = (await lease.sandbox.get_info()).end_at.timestamp()
             lease.verified = time.monotonic()
         except E2BMagicError:

@@ -77,7 +77,7 @@ async def fork(manager: SandboxManager, request: ForkSandbox, emit: Emit) -> dic
     source = await existing(manager, request)
     snapshot = await _take(manager, request, "")
     try:
-        lease = await manager.create(request.to, snapshot.snapshot_id, template_of(source))
+        lease = await manager.create(request.to, snapshot.snapshot_id, template_of(source), request.origin)
     finally:
         await _discard(manager, snapshot, emit)
     with translating():

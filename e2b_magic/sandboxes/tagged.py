@@ -1,7 +1,8 @@
 """A user's sandboxes on a server, which are known by the metadata that they carry: made, counted and listed.
 
 The metadata name the project, the user and the host, so that a sandbox is found again whatever became of the kernel
-that made it. E2B keeps them with the sandbox and filters its list by them.
+that made it. E2B keeps them with the sandbox and filters its list by them. Beside them stands the sandbox's origin: the
+session and the store that asked for it, by which an orphan is known.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import socket
 import time
 import uuid
+from dataclasses import dataclass
 
 from e2b import AsyncSandbox, SandboxException, SandboxInfo, SandboxQuery
 
@@ -27,6 +29,25 @@ def template_of(info: SandboxInfo) -> str:
     return info.metadata.get("e2b-magic-template") or info.name or info.template_id
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A sandbox that is to be made.
+
+    Attributes:
+        project: Its project's name.
+        source: The template or snapshot that it is made from.
+        template: The template that its project is said to have.
+        timeout: How long it lives unless it is used, in seconds.
+        origin: Who asks for it.
+    """
+
+    project: str
+    source: str
+    template: str
+    timeout: int
+    origin: str
+
+
 class TaggedSandboxes:
     """The sandboxes of one user's projects on this host.
 
@@ -38,24 +59,18 @@ class TaggedSandboxes:
         self._configuration = configuration
         self._counting = asyncio.Lock()
 
-    async def create(self, connection: Connection, project: str, source: str, template: str) -> Lease:
+    async def create(self, connection: Connection, wanted: Wanted) -> Lease:
         """Makes a sandbox for a project.
-
-        Args:
-            connection: Where.
-            project: The project's name.
-            source: The template or snapshot that it is made from.
-            template: The template that its project is said to have.
 
         Raises:
             RateLimitError: The user has as many as are allowed.
             InvalidRequestError: There is no such template.
         """
         if self._configuration.sandbox_limit is None:
-            return await self._create(connection, project, source, template)
+            return await self._create(connection, wanted)
         async with self._counting:
             await self._check_limit(connection, self._configuration.sandbox_limit)
-            return await self._create(connection, project, source, template)
+            return await self._create(connection, wanted)
 
     async def _check_limit(self, connection: Connection, limit: int) -> None:
         pages = AsyncSandbox.list(query=SandboxQuery(metadata=self._tags(None)), **connection.options())
@@ -68,12 +83,14 @@ class TaggedSandboxes:
                 "`%e2b --project NAME kill`"
             )
 
-    async def _create(self, connection: Connection, project: str, source: str, template: str) -> Lease:
+    async def _create(self, connection: Connection, wanted: Wanted) -> Lease:
+        project, source = wanted.project, wanted.source
+        told = {"e2b-magic-template": wanted.template, "e2b-magic-origin": wanted.origin}
         try:
             sandbox = await AsyncSandbox.create(
                 source,
-                timeout=TIMEOUT,
-                metadata=self._tags(project) | {"e2b-magic-template": template},
+                timeout=wanted.timeout,
+                metadata=self._tags(project) | {name: text for name, text in told.items() if text},
                 idempotency_key=str(uuid.uuid4()),  # the SDK itself repeats a create that was answered 502, 503 or 504
                 **connection.options(),
             )
@@ -85,7 +102,7 @@ class TaggedSandboxes:
                 f"There is no template or snapshot {source!r} (any more), which project {project!r} is made from: "
                 f"`%e2b new {project} --template base` makes its sandbox from another"
             ) from None
-        return Lease(sandbox, connection, project, template, time.time() + TIMEOUT)
+        return Lease(sandbox, connection, project, wanted.template, time.time() + wanted.timeout)
 
     def _tags(self, project: str | None) -> dict[str, str]:
         """Gives the metadata by which a sandbox is known to be this project's; the host keeps two machines apart."""

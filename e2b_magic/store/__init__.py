@@ -6,6 +6,6 @@ each user's under a namespace of their own: executions for seven days, cached re
 
 from e2b_magic.store.executions import RESULT_LIFETIME
 from e2b_magic.store.mapping import KeyValueStore
-from e2b_magic.store.store import CacheInfo, Store, open_store
+from e2b_magic.store.store import CachedResult, CacheInfo, Store, open_store
 
-__all__ = ["RESULT_LIFETIME", "CacheInfo", "KeyValueStore", "Store", "open_store"]
+__all__ = ["RESULT_LIFETIME", "CacheInfo", "CachedResult", "KeyValueStore", "Store", "open_store"]

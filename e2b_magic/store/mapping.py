@@ -37,6 +37,16 @@ def _after(prefix: bytes) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's value, its size with the key in bytes, since when it lives and when it expires (None: for good)."""
+
+    value: bytes
+    size: int
+    since: float | None
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """The file's sums: bytes of keys and values, and how often the cache was hit and missed."""
 
@@ -205,6 +215,29 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
                 {**bounds, "now": self._clock(), "limit": limit},
             ).fetchall()
         return [(bytes(key), bytes(value)) for key, value in rows]
+
+    def newest(self, prefix: str | bytes, limit: int | None = None) -> list[Entry]:
+        """Gives what lies under keys with a prefix, the newest first: a walk over all of them, for a human to look at.
+
+        Args:
+            prefix: What the keys begin with.
+            limit: How many at most.
+        """
+        stem = _bytes(prefix)
+        with self._connection.reading() as raw:
+            rows = raw.execute(
+                f"SELECT {_VALUE}, Entry.size, Entry.expires_at - Entry.lifetime, Entry.expires_at {JOINED} "
+                f"WHERE Dict.key >= :first AND (:end IS NULL OR Dict.key < :end) AND {ALIVE} "
+                "ORDER BY 3 DESC, Dict.key LIMIT :limit",
+                {"first": stem, "end": _after(stem), "now": self._clock(), "limit": -1 if limit is None else limit},
+            ).fetchall()
+        return [Entry(bytes(value), size, since, ends) for value, size, since, ends in rows]
+
+    def size_of(self, key: str | bytes) -> int:
+        """Gives the bytes that a key and its value take; 0 when there is none."""
+        with self._connection.reading() as raw:
+            row = raw.execute("SELECT size FROM Entry WHERE key = ?", (_bytes(key),)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def delete_prefix(self, prefix: str | bytes) -> int:
         """Deletes every key with a prefix and gives their number."""

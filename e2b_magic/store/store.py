@@ -50,6 +50,27 @@ class CacheInfo:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class CachedResult:
+    """A result that may be given again.
+
+    Attributes:
+        command: The command's text.
+        project: Its project.
+        execution_id: The execution whose result it is.
+        size: What that takes in the store, in bytes.
+        stored_at: When it was stored, in seconds since the epoch.
+        expires_at: Until when it may be given.
+    """
+
+    command: str
+    project: str
+    execution_id: str
+    size: int
+    stored_at: float
+    expires_at: float
+
+
 class Store:
     """One user's records.
 
@@ -192,6 +213,23 @@ class Store:
             entries, after = entries + len(page), page[-1][0]
         totals = self.kv.totals()
         return CacheInfo(entries, totals.bytes, self.kv.space, totals.hits, totals.misses, self.kv.path)
+
+    def cached_results(self, limit: int | None = None) -> list[CachedResult]:
+        """Gives the results that may be given again, newest first.
+
+        Args:
+            limit: How many at most.
+        """
+        with suppress(StoreError):  # then the size of the latest is not known yet
+            self._executions.settle(patience=0)
+        found = []
+        for entry in self.kv.newest(self._keys.cache(), limit):
+            data = decode(entry.value, values.as_it_is)
+            if data is not None and entry.since is not None and entry.expires_at is not None:
+                command, project, execution_id = (str(data.get(name, "")) for name in ("command", "project", "id"))
+                size = self.kv.size_of(self._keys.result(execution_id))
+                found.append(CachedResult(command, project, execution_id, size, entry.since, entry.expires_at))
+        return found
 
     # Projects
 

@@ -78,6 +78,7 @@ def project(data: dict[str, Any]) -> Project:
     for text in (record.name, record.template, record.sandbox_id, record.backend, record.path):
         _expect(text, str)
     _expect(record.revision, int)
+    _expect(record.sandbox_timeout, int)
     _expect(record.sandbox_expires_at, int | float)
     return record
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from e2b_magic import magics
-from e2b_magic.client import Client, set_shared_client
+from e2b_magic.client import Client, orphans, set_shared_client
 from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
 from e2b_magic.worker.protocol import Emit, Envelope
@@ -54,8 +56,30 @@ def test_a_sandbox_is_made_kept_and_ended(notebook: Notebook) -> None:
     assert "brief" in shown_as(listed)
     assert notebook("%e2b gc --dry-run").value == []
     assert "Ended 0 sandboxes" in notebook("%e2b gc").stdout
+    assert "lives after use  10 min" in shown_as(notebook("%e2b info").value)
     assert notebook("%e2b kill").error is None
     assert notebook("%e2b sandboxes").value == []
+
+
+def test_gc_tells_what_other_stores_left(
+    notebook: Notebook, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The leavings of a store that is gone are counted, shown with its directory, and ended by `--all` alone."""
+    monkeypatch.setattr(orphans, "NEW", 0.0)
+    gone = f"{socket.gethostname()}/1/0.00 {tmp_path}"
+    with monkeypatch.context() as patch:
+        patch.setattr("e2b_magic.client.work.own_origin", lambda directory: gone)
+        notebook("%e2b new stray")
+    client.store.forget_project("stray")
+    for line, count in (("%e2b gc --dry-run", 0), ("%e2b gc", 0), ("%e2b gc --all --dry-run", 1)):
+        cell = notebook(line)
+        assert len(cell.value) == count
+        assert ("1 more comes from other stores" in cell.stdout) is not bool(count)
+    shown = shown_as(cell.value)
+    assert "stray" in shown
+    assert str(tmp_path)[:50] in shown
+    assert "Ended 1 sandbox that no project has" in notebook("%e2b gc --all").stdout
+    assert notebook("%e2b gc --all --dry-run").value == []
 
 
 def test_a_project_outlives_the_snapshot_that_it_was_made_from(notebook: Notebook) -> None:

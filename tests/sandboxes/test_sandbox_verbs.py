@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from e2b_magic.client import Client, sandbox_work
+from e2b_magic.client import Client, orphans
 from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
-from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.exceptions import InvalidRequestError, StoreError
+from e2b_magic.store import open_store
 
 pytestmark = pytest.mark.sandbox
 
@@ -106,10 +110,97 @@ def test_orphans_are_found_and_ended(client: Client, monkeypatch: pytest.MonkeyP
     lost = client.create_sandbox("lost")
     client.store.forget_project("lost")
     assert client.list_orphans() == []
-    monkeypatch.setattr(sandbox_work, "NEW", 0.0)
+    monkeypatch.setattr(orphans, "NEW", 0.0)
     assert [one.sandbox_id for one in client.list_orphans()] == [lost.sandbox_id]
     assert [one.sandbox_id for one in client.kill_orphans()] == [lost.sandbox_id]
     assert [one.sandbox_id for one in client.list_sandboxes()] == [kept.sandbox_id]
+
+
+def _made_elsewhere(client: Client, project: str, directory: Path, *, alive: bool) -> str:
+    """Makes a sandbox that says it comes from another store of this machine, by a session that lives or has died."""
+    other = orphans.read_origin(orphans.own_origin(directory))
+    session = other.session if alive else f"{other.session.rsplit('/', 2)[0]}/1/0.00"
+    return _made_by(client, project, f"{session} {other.directory}")
+
+
+def _made_by(client: Client, project: str, origin: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("e2b_magic.client.work.own_origin", lambda directory: origin)
+        made = client.create_sandbox(project).sandbox_id
+    client.store.forget_project(project)
+    return made
+
+
+def test_what_other_stores_left_is_ended_when_asked(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stray of a store that is gone, or does not know it, is told apart, and ended only when all are to be."""
+    monkeypatch.setattr(orphans, "NEW", 0.0)
+    (tmp_path / "forgetful").mkdir()
+    with open_store(tmp_path / "forgetful", user=client.configuration.user).kv as kv:
+        kv["x"] = "y"
+    strays = {_made_elsewhere(client, name, tmp_path / name, alive=False) for name in ("gone", "forgetful")}
+    assert client.list_orphans() == client.kill_orphans() == []
+    assert {one.sandbox_id for one in client.list_orphans(everywhere=True)} == strays
+    assert {one.sandbox_id for one in client.kill_orphans(everywhere=True)} == strays
+    assert client.list_sandboxes() == []
+
+
+def test_what_may_be_in_use_elsewhere_is_never_ended(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another store has it, or cannot be read; its session lives; it comes from another machine, or from nowhere."""
+    monkeypatch.setattr(orphans, "NEW", 0.0)
+    known = _made_elsewhere(client, "known", tmp_path / "known", alive=False)
+    other = open_store(tmp_path / "known", user=client.configuration.user)
+    other.update_project("known", sandbox_id=known)
+    other.close()
+    (tmp_path / "unreadable" / "store.db").mkdir(parents=True)
+    _made_elsewhere(client, "unreadable", tmp_path / "unreadable", alive=False)
+    _made_by(client, "foreign", f"elsewhere/1/0.00 {client.configuration.directory}")
+    _made_by(client, "untold", "")
+    neighbour = subprocess.Popen(["sleep", "600"])
+    try:
+        began = psutil.Process(neighbour.pid).create_time()
+        origin = f"{socket.gethostname()}/{neighbour.pid}/{began:.2f} {client.configuration.directory}"
+        _made_by(client, "living", origin)
+        assert client.kill_orphans(everywhere=True) == []
+        assert len(client.list_sandboxes()) == 5
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    assert [one.project for one in client.kill_orphans()] == ["living"]
+
+
+def test_without_a_store_nothing_is_an_orphan(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing could be stored, nobody can say what is in use, and nothing is ended."""
+    monkeypatch.setattr(orphans, "NEW", 0.0)
+
+    def full(*arguments: object, **named: object) -> None:
+        raise StoreError("no space left on the device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.store, "update_project", full)
+        client.create_sandbox("unsaved")
+    with pytest.raises(StoreError, match="nobody can say which sandboxes are orphans"):
+        client.kill_orphans()
+    assert [one.project for one in client.list_sandboxes()] == ["unsaved"]
+
+
+def test_a_time_that_was_set_is_the_projects(client: Client) -> None:
+    """After a restart, and for the project's next sandbox, it still holds; another project has the usual hour."""
+    client.create_sandbox()
+    client.set_sandbox_timeout(600)
+    assert client.get_project_info().sandbox_timeout == 600
+    later = Client(client.configuration)
+    try:
+        later.execute_command("true", use_cache=False)
+        assert later.get_sandbox_status().expires_at < time.time() + 660
+        later.create_sandbox(replace=True)
+        assert later.get_sandbox_status().expires_at < time.time() + 660
+        assert later.create_sandbox("other").expires_at > time.time() + 3000
+    finally:
+        later.close()
 
 
 async def test_the_same_awaited(client: Client) -> None:

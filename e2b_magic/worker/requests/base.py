@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.worker.kinds import check_kinds
 
 PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+LONGEST_LIFE: Final = 30 * 24 * 3600
+"""The longest life of a sandbox, in seconds: whatever a plan allows, more than that is a slip."""
+_LONGEST_ORIGIN: Final = 8192  # a session's id, and a path of up to 4096 bytes of which some may be escaped
 
 
 def check_project_name(name: object) -> str:
@@ -55,6 +60,8 @@ class Request:
         project_id: The project's name.
         template: The sandbox template, should a sandbox have to be made.
         sandbox_id: The sandbox that the client last knew for this project; empty when it knew none.
+        sandbox_timeout: How long the project's sandbox lives after its last use, in seconds; 0 for the usual time.
+        origin: Who asks, for a sandbox that has to be made to carry: see `client.orphans`.
     """
 
     type: ClassVar[str]
@@ -62,10 +69,16 @@ class Request:
     project_id: str
     template: str = "base"
     sandbox_id: str = ""
+    sandbox_timeout: int = 0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         check_kinds(self)
         check_project_name(self.project_id)
+        if not 0 <= self.sandbox_timeout <= LONGEST_LIFE:
+            raise InvalidRequestError(f"sandbox_timeout must lie between 0 and 30 days, not {self.sandbox_timeout!r} s")
+        if len(self.origin) > _LONGEST_ORIGIN:
+            raise InvalidRequestError(f"origin has at most {_LONGEST_ORIGIN:,} characters, not {len(self.origin):,}")
 
     def to_json(self) -> dict[str, Any]:
         """Gives the mapping that `parse_request` (in `worker.validation`) reads."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from e2b_magic.exceptions import InvalidRequestError
-from e2b_magic.worker.requests.base import Request, check_project_name
+from e2b_magic.worker.requests.base import LONGEST_LIFE, Request, check_project_name
 
 _SNAPSHOT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_LONGEST_LIFE: Final = 30 * 24 * 3600  # seconds; whatever a plan allows, more than that is a slip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +126,7 @@ class _Timed(Request):
 
     def __post_init__(self) -> None:
         Request.__post_init__(self)
-        if not 1 <= self.seconds <= _LONGEST_LIFE:
+        if not 1 <= self.seconds <= LONGEST_LIFE:
             raise InvalidRequestError(
                 f"A sandbox's time must be between 1 second and 30 days, not {self.seconds!r} seconds"
             )
