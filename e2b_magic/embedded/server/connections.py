@@ -3,7 +3,8 @@
 A client whose sandbox is killed must see its connection reset: E2B's SDKs take a clean end of a stream, or an error
 sent in it, for something else than the sandbox's death. ASGI knows no such thing, so `ConnectionProtocol` puts itself
 into the scope of each request, where `transport_of` finds its transport and `reset` breaks it off. In the same way
-`hand_over` takes the connection out of HTTP, for a request that asked for another protocol.
+`hand_over` takes the connection out of HTTP, for a request that asked for another protocol, and `take_body` for as long
+as the body of an upload lasts.
 
 Whoever reaches the port can open connections without any token, and each takes a descriptor that sandboxes need. So
 a request's header has a deadline, and `ConnectionBounds` bounds how many connections stand open: above all those with
@@ -17,17 +18,23 @@ import json
 import socket
 import struct
 from typing import cast
+from urllib.parse import unquote
 
 import h11
 from starlette.requests import ClientDisconnect
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from e2b_magic.embedded.server.framing import framing_of
+from e2b_magic.embedded.server.incoming import IncomingBody
+
 # Seconds that a request's header may take to come; on the loopback interface it comes at once.
 HEADER_TIMEOUT = 20.0
 _CONNECTION = "connection"
+# The one route whose bodies may be large.
+_UPLOADS = "/files"
 # Lingering for no time at all makes close() send RST instead of FIN (socket(7), SO_LINGER).
 _NO_LINGER = struct.pack("ii", 1, 0)
 _BODY = json.dumps({"code": 503, "message": "the embedded server has as many connections as it may have"}).encode()
@@ -89,6 +96,31 @@ class ConnectionBounds:
         return True
 
 
+class _Parser(h11.Connection):
+    """A parser that leaves an upload's body alone until it is clear who reads it.
+
+    Attributes:
+        waiting: Whether there is such a body.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER)
+        self.waiting = False
+
+    def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        """Gives what came next, but for that body."""
+        if self.waiting:
+            return h11.NEED_DATA
+        event = super().next_event()
+        self.waiting = isinstance(event, h11.Request) and _is_upload(event)
+        return event
+
+
+def _is_upload(request: h11.Request) -> bool:
+    # As uvicorn makes the scope's path of it.
+    return request.method == b"POST" and unquote(request.target.partition(b"?")[0].decode("ascii")) == _UPLOADS
+
+
 class ConnectionProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 protocol, whose requests know their connection, and which keeps account of its idling.
 
@@ -103,7 +135,10 @@ class ConnectionProtocol(H11Protocol):
 
     def __init__(self, config: Config, server_state: ServerState, bounds: ConnectionBounds) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
+        self.conn: _Parser = _Parser()
         self.used = False
+        self._body: IncomingBody | None = None
+        self._rest = b""
         self._bounds = bounds
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -129,9 +164,20 @@ class ConnectionProtocol(H11Protocol):
         elif self.conn.their_state is h11.IDLE:
             self._expect_header()
 
+    def handle_events(self) -> None:
+        """Takes what the parser makes of what came; of an upload, nothing more than its header."""
+        super().handle_events()
+        if self.conn.waiting:
+            self.flow.pause_reading()
+
     def on_response_complete(self) -> None:
         """Begins to idle, unless the next request is there already."""
+        unread = self.conn.waiting
         super().on_response_complete()
+        if self._body is not None:
+            self._after_body(self._body)
+        elif unread:
+            self.read_on()
         if not self._under_way and not self.transport.is_closing():
             self._bounds.idle(self)
 
@@ -140,6 +186,75 @@ class ConnectionProtocol(H11Protocol):
         self._bounds.leave(self)
         self._expect_no_header()
         super().connection_lost(exc)
+
+    @property
+    def body_waits(self) -> bool:
+        """Whether the body of the request that is under way is not read yet, by anybody."""
+        return self.conn.waiting
+
+    def read_on(self) -> None:
+        """Reads a body that waits, HTTP's way."""
+        if self.conn.waiting:
+            self.conn.waiting = False
+            self.flow.resume_reading()
+            self.handle_events()
+
+    def take_body(self) -> IncomingBody:
+        """Takes the body that waits out of HTTP, which it is given back to when that is over.
+
+        Raises:
+            ClientDisconnect: The client has left.
+            RuntimeError: No body waits.
+        """
+        if self.transport.is_closing():
+            raise ClientDisconnect
+        if not self.conn.waiting or self._body is not None:
+            raise RuntimeError("no body waits to be taken")
+        if self.cycle.waiting_for_100_continue:
+            self.cycle.waiting_for_100_continue = False
+            self.transport.write(self.conn.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        early, _ = self.conn.trailing_data
+        self._body = IncomingBody(self, framing_of(self.headers), early)
+        self.transport.set_protocol(self._body)
+        self.flow.resume_reading()
+        self._body.begin()
+        return self._body
+
+    def pause_body(self) -> None:
+        """Lets the client wait with the rest of its body."""
+        self.flow.pause_reading()
+
+    def resume_body(self) -> None:
+        """Reads on."""
+        self.flow.resume_reading()
+
+    def body_over(self, rest: bytes) -> None:
+        """Takes the connection back; what came after the body waits for the answer, as HTTP has it."""
+        self.transport.set_protocol(self)
+        self.flow.pause_reading()
+        self._rest = rest
+        if self._body is not None and not self._under_way:
+            self._after_body(self._body)
+
+    def body_lost(self, error: Exception | None) -> None:
+        """Learns that the client has left in the middle of a body."""
+        self.connection_lost(error)
+
+    def _after_body(self, body: IncomingBody) -> None:
+        """Goes on with the next request, the answer to this one being out."""
+        if self.transport.is_closing():
+            return
+        if body.broken:
+            self.transport.close()
+        elif body.complete:
+            # Of a body that it has not seen, the parser still expects every byte.
+            self.conn, self._body = _Parser(), None
+            rest, self._rest = self._rest, b""
+            self.flow.resume_reading()
+            if rest:
+                self.data_received(rest)
+        else:
+            body.discard()
 
     def hand_over(self) -> Streams:
         """Takes the connection out of HTTP; gives what comes over it from now on, and where to write to.
@@ -201,6 +316,28 @@ class _HandedOver(asyncio.StreamReaderProtocol):
 
 def _connection_of(scope: Scope) -> ConnectionProtocol:
     return cast(ConnectionProtocol, scope["state"][_CONNECTION])
+
+
+def reading_on(application: ASGIApp) -> ASGIApp:
+    """Gives an application that may ask for any request's body by `receive`, and for an upload's by `take_body`."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        connection = _connection_of(scope)
+        cycle = connection.cycle
+
+        async def receive_on() -> Message:
+            if connection.cycle is cycle:  # else the body that waits is the next request's
+                connection.read_on()
+            return await receive()
+
+        await application(scope, receive_on if connection.body_waits else receive, send)
+
+    return answer
+
+
+def take_body(scope: Scope) -> IncomingBody:
+    """Gives the body of an upload as it comes, in place of `receive` (see `ConnectionProtocol.take_body`)."""
+    return _connection_of(scope).take_body()
 
 
 def transport_of(scope: Scope) -> asyncio.Transport:

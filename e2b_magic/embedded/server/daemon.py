@@ -27,7 +27,7 @@ from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, wri
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.server.application import Application
 from e2b_magic.embedded.server.blocking import in_thread
-from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol
+from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol, reading_on
 from e2b_magic.embedded.server.record import FILE, Record, kept_in
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.snapshots import Snapshots
@@ -61,7 +61,7 @@ class Server:
         self._state = ServerState()
         self._bounds = bounds
         self._config = Config(
-            application,
+            reading_on(application),
             ws="none",
             lifespan="off",
             log_config=None,

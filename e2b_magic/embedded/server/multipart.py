@@ -33,9 +33,9 @@ class PartBegin:
 
 @dataclass(frozen=True, slots=True)
 class PartData:
-    """A piece of the current part's content."""
+    """A piece of the current part's content, as it lies in the chunk that it came in."""
 
-    content: bytes
+    content: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class PartReader:
         self._events.append(begin)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._events.append(PartData(data[start:end]))
+        self._events.append(PartData(memoryview(data)[start:end]))
 
     def _on_part_end(self) -> None:
         self._events.append(PartEnd())

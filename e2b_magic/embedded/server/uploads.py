@@ -1,28 +1,29 @@
 """Uploads to `/files`: a body, plain or multipart, compressed or not, into files of a sandbox.
 
-The body is taken as it comes, and the client waits while the disk does, so that memory stays flat whatever the size.
+The body is taken straight from its connection (`incoming`), and the client waits while the disk does, so that memory
+stays flat whatever the size.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import errno
-import logging
 import os
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Self
 
 from starlette.requests import Request
 
 from e2b_magic.embedded.sandbox.sandbox import Entry, Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
+from e2b_magic.embedded.server.connections import take_body
 from e2b_magic.embedded.server.multipart import PartBegin, PartData, PartReader
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, as_file_errors
 
-_log = logging.getLogger(__name__)
-# What is gathered before a thread writes it, in bytes.
-_BATCH = 512 * 1024
+Content = bytes | memoryview
+# What is decompressed in one go, and to at most as much, in bytes.
+_STEP = 256 * 1024
 _METADATA_HEADER = "x-metadata-"
 # Figures of E2B's envd.yaml: the longest key, and all of it with the prefix that each key is stored under.
 _METADATA_KEY = 246
@@ -52,7 +53,7 @@ def metadata_of(request: Request) -> dict[str, str]:
 
 
 class FileWriter:
-    """A file of a sandbox that is being written: one batch in a thread, while the next one is gathered.
+    """A file of a sandbox that is being written, in a thread, while the next block is on its way.
 
     Args:
         descriptor: It, open for writing; closed with the writer.
@@ -61,9 +62,6 @@ class FileWriter:
 
     def __init__(self, descriptor: int, entry: Entry) -> None:
         self._descriptor = descriptor
-        self._pending: list[bytes] = []
-        self._size = 0
-        self._writing: asyncio.Task[None] | None = None
         self.entry = entry
 
     @classmethod
@@ -72,78 +70,52 @@ class FileWriter:
         with as_file_errors():
             return cls(*await contained.open_write(path, user, metadata=dict(metadata)))
 
-    async def write(self, content: bytes) -> None:
-        """Writes some content, at once or with what follows.
+    async def write(self, content: Content) -> None:
+        """Writes some content.
 
         Raises:
             ProtocolError: The disk is full.
         """
-        self._pending.append(content)
-        self._size += len(content)
-        if self._size >= _BATCH:
-            await self._settle()
-            self._begin()
-
-    async def flush(self) -> None:
-        """Writes what was gathered, and returns when all is written.
-
-        Raises:
-            ProtocolError: The disk is full.
-        """
-        await self._settle()
-        self._begin()
-        await self._settle()
-
-    def _begin(self) -> None:
-        content, self._pending, self._size = b"".join(self._pending), [], 0
-        self._writing = asyncio.get_running_loop().create_task(in_thread(_write_all, self._descriptor, content))
-
-    async def _settle(self) -> None:
-        if self._writing is None:
-            return
         try:
-            await asyncio.shield(self._writing)
+            await in_thread(_write_all, self._descriptor, content)
         except OSError as error:
-            self._writing = None
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise ProtocolError(507, "not enough disk space available") from error
             raise
-        self._writing = None
 
     def close(self) -> None:
-        """Closes the file, after what is just being written to it."""
-        if self._writing is None:
-            os.close(self._descriptor)
-        else:
-            self._writing.add_done_callback(self._close)
-
-    def _close(self, writing: asyncio.Task[None]) -> None:
+        """Closes the file."""
         os.close(self._descriptor)
-        if not writing.cancelled() and writing.exception() is not None:
-            _log.info("the rest of a broken upload was not written: %s", writing.exception())
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def _write_all(descriptor: int, content: Content) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def _body(request: Request) -> AsyncIterator[Content]:
     """Gives the body's content, decompressed in steps that are small whatever it decompresses to."""
     coding = request.headers.get("content-encoding", "identity").lower()
-    if coding == "identity":
-        async for chunk in request.stream():
-            yield chunk
-        return
-    if coding != "gzip":
+    if coding not in ("identity", "gzip"):
         raise ProtocolError(400, f"the content encoding {coding!r} is not known: send gzip, or the content as it is")
+    blocks = take_body(request.scope).blocks()
+    async with contextlib.aclosing(blocks if coding == "identity" else _decompressed(blocks)) as content:
+        async for block in content:
+            yield block
+
+
+async def _decompressed(blocks: AsyncGenerator[memoryview]) -> AsyncGenerator[bytes]:
     decompressor = zlib.decompressobj(wbits=31)
     try:
-        async for chunk in request.stream():
-            while chunk:
-                yield await in_thread(decompressor.decompress, chunk, _BATCH)
-                chunk = decompressor.unconsumed_tail  # noqa: PLW2901  # what is left of this very chunk
+        async for block in blocks:
+            for start in range(0, len(block), _STEP):
+                rest: Content = block[start : start + _STEP]
+                while rest:
+                    if decompressor.eof:  # members may follow one another (RFC 1952, 2.2)
+                        decompressor = zlib.decompressobj(wbits=31)
+                    yield await in_thread(decompressor.decompress, rest, _STEP)
+                    rest = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail
     except zlib.error as error:
         raise ProtocolError(400, "the body is not the gzip stream that its header says") from error
     yield decompressor.flush()
@@ -177,7 +149,6 @@ async def receive_files(request: Request, contained: Sandbox, user: str, metadat
     try:
         async for chunk in _body(request):
             await writer.write(chunk)
-        await writer.flush()
     finally:
         writer.close()
     return [writer.entry]
@@ -193,17 +164,16 @@ class _PartReceiver:
         self._path = path
         self._entries: list[Entry] = []
 
-    async def receive(self, body: AsyncIterator[bytes], reader: PartReader) -> list[Entry]:
+    async def receive(self, body: AsyncIterator[Content], reader: PartReader) -> list[Entry]:
         writer: FileWriter | None = None
         try:
             async for chunk in body:
-                for event in reader.feed(chunk):
+                for event in reader.feed(bytes(chunk)):
                     if isinstance(event, PartBegin):
                         writer = await self._open(event)
                     elif writer is not None and isinstance(event, PartData):
                         await writer.write(event.content)
                     elif writer is not None:
-                        await writer.flush()
                         writer.close()
                         writer = None
             reader.close()
