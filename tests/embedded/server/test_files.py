@@ -197,6 +197,14 @@ def test_an_upload_that_makes_no_sense_is_refused(
     assert message in answer.json()["message"]
 
 
+def test_the_members_of_a_compression_are_one_content(envd: httpx.Client) -> None:
+    """Two gzip streams, one after the other, are the content of both, as gzip itself has it."""
+    headers = {"content-type": "application/octet-stream", "content-encoding": "gzip"}
+    content = gzip.compress(b"one" * 200_000) + gzip.compress(b"two")
+    assert envd.post("/files?path=members", content=content, headers=headers).status_code == 200
+    assert envd.get("/files?path=members").content == b"one" * 200_000 + b"two"
+
+
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"content", mtime=0)[:-9], b""])
 def test_a_broken_compression_is_refused(envd: httpx.Client, content: bytes) -> None:
     """A body that is not the gzip stream it claims to be, or not all of it, is refused."""
