@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SandboxState,
         Snapshot,
         Status,
+        TransferResult,
     )
 
 __version__ = "0.1.0.dev0"
@@ -54,6 +55,7 @@ __all__ = [
     "SettingsPanel",
     "Snapshot",
     "Status",
+    "TransferResult",
     "load_ipython_extension",
     "shared_client",
     "unload_ipython_extension",
@@ -81,6 +83,7 @@ _HOMES = {
     "SettingsPanel": "panels",
     "Snapshot": "records",
     "Status": "records",
+    "TransferResult": "records",
     "shared_client": "client",
 }
 

@@ -100,7 +100,7 @@ class Transfer:
 
     async def take(self) -> bytes | None:
         """Gives the next piece, None at the end; raises what ended the transfer's work, should it have failed."""
-        assert self.task is not None  # noqa: S101
+        assert self.task is not None  # noqa: S101  as in `put`
         if self.pieces.empty() and not self.task.done():
             taking = asyncio.create_task(self.pieces.get())
             await asyncio.wait([taking, self.task], return_when=asyncio.FIRST_COMPLETED)

@@ -72,6 +72,7 @@ def test_an_interrupt_at_any_moment_of_the_start_leaves_no_job(monkeypatch: pyte
     async def seven(emit: Emit) -> int:
         return 7
 
+    monkeypatch.setattr("e2b_magic.client.background.INTERRUPT_LIMIT", 60.0)
     background = BackgroundLoop()
     assert background.submit(seven).wait() == 7
     loop = background.running()
@@ -91,7 +92,7 @@ def test_an_interrupt_at_any_moment_of_the_start_leaves_no_job(monkeypatch: pyte
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             background.submit(never).wait()
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30  # half of what it would wait for what never began
         assert background.submit(seven).wait() == 7
     assert ended == ["yes"] * len(ended)
     assert not [task for task in asyncio.all_tasks(loop) if not task.done()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -14,18 +13,23 @@ from typing import Any
 import nbformat
 import pexpect
 import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from e2b_magic.embedded import runtime
+from tests.magics.kernels import (
+    PROMPT_WITHIN,
+    Kernel,
+    environment_in,
+    error_of,
+    execute,
+    published,
+    running_kernel,
+    text_of,
+    until,
+)
 
 pytestmark = pytest.mark.sandbox
-
-Kernel = tuple[KernelManager, BlockingKernelClient]
-PROMPT_WITHIN = 2.0
-"""How soon after Ctrl-C the prompt has to be back, in seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -39,47 +43,20 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def environment(directory: Path) -> dict[str, str]:
     """Gives the environment of a kernel or an IPython whose files lie in that directory."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("E2B_")}
-    ours = {"E2B_MAGIC_DIRECTORY": str(directory), "IPYTHONDIR": str(directory.parent / "ipython")}
-    return {**kept, **ours, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return environment_in(directory)
 
 
 @pytest.fixture(scope="module")
 def kernel(environment: dict[str, str]) -> Iterator[Kernel]:
     """Gives a real kernel with the magics loaded and a sandbox started."""
-    start: Any = start_new_kernel
-    manager, client = start(kernel_name="python3", env=environment)
-    _execute(client, "%load_ext e2b_magic\nr = %e2b run true")
-    yield manager, client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-
-
-def _execute(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
-    """Runs a cell and gives the messages that it published."""
-    return list(_published(client, client.execute(code)))
-
-
-def _published(client: BlockingKernelClient, identity: str) -> Iterator[dict[str, Any]]:
-    receive: Any = client.get_iopub_msg
-    while True:
-        message = receive(timeout=30)
-        if message["parent_header"].get("msg_id") != identity:
-            continue
-        yield message
-        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-            return
-
-
-def _texts(messages: list[dict[str, Any]], stream: str) -> str:
-    told = (message["content"] for message in messages if message["msg_type"] == "stream")
-    return "".join(content["text"] for content in told if content["name"] == stream)
+    with running_kernel(environment) as kernel:
+        yield kernel
 
 
 def test_a_cell_has_its_output_and_a_short_value(kernel: Kernel) -> None:
     """In a kernel too the streams are told apart and the value is a line without the output."""
-    messages = _execute(kernel[1], "%e2b run echo out; echo err >&2")
-    assert (_texts(messages, "stdout"), _texts(messages, "stderr")) == ("out\n", "err\n")
+    messages = execute(kernel[1], "%e2b run echo out; echo err >&2")
+    assert (text_of(messages, "stdout"), text_of(messages, "stderr")) == ("out\n", "err\n")
     (value,) = [message["content"]["data"] for message in messages if message["msg_type"] == "execute_result"]
     assert list(value) == ["text/plain", "text/html"]
     assert value["text/html"].startswith("<details><summary>")
@@ -89,8 +66,8 @@ def test_a_cell_has_its_output_and_a_short_value(kernel: Kernel) -> None:
 
 def test_an_error_is_one_line(kernel: Kernel) -> None:
     """A kernel's error message holds one line of traceback."""
-    messages = _execute(kernel[1], "%e2b run exit 3")
-    (error,) = [message["content"] for message in messages if message["msg_type"] == "error"]
+    messages = execute(kernel[1], "%e2b run exit 3")
+    error = error_of(messages)
     assert error["ename"] == "CommandFailedError"
     assert error["evalue"] == "The command exited with code 3"
     assert len(error["traceback"]) == 1
@@ -100,23 +77,21 @@ def test_an_interrupt_ends_the_command(kernel: Kernel) -> None:
     """The stop button keeps what was written, gives one line and the kernel back within 2 s, and leaves no process."""
     manager, client = kernel
     identity = client.execute("%e2b run echo started; sleep 98765 & sleep 98764")
-    published = _published(client, identity)
-    messages = [next(published)]
-    while "started" not in _texts(messages, "stdout"):
-        messages.append(next(published))
+    following = published(client, identity)
+    messages = until("started", following)
     began = time.monotonic()
     manager.interrupt_kernel()
-    messages.extend(published)
+    messages.extend(following)
     took = time.monotonic() - began
-    (error,) = [message["content"] for message in messages if message["msg_type"] == "error"]
+    error = error_of(messages)
     assert error["ename"] == "KeyboardInterrupt"
     assert len(error["traceback"]) == 1
     assert took < PROMPT_WITHIN
     # The searching shell and its grep hold the pattern, not the numbers; the first search shows that it finds.
     search = "grep -laz 9876[45] /proc/[0-9]*/cmdline | wc -l"
-    assert _texts(_execute(client, f"r = %e2b run sleep 98765 & {search}; kill $!"), "stdout") != "0\n"
-    assert _texts(_execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"
-    assert "interrupted" in _texts(_execute(client, "r = %e2b history -n 4\nprint(r)"), "stdout")
+    assert text_of(execute(client, f"r = %e2b run sleep 98765 & {search}; kill $!"), "stdout") != "0\n"
+    assert text_of(execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"
+    assert "interrupted" in text_of(execute(client, "r = %e2b history -n 4\nprint(r)"), "stdout")
 
 
 def test_a_kernel_completes(kernel: Kernel) -> None:
@@ -197,13 +172,13 @@ def test_a_cell_may_await(kernel: Kernel) -> None:
         "results = await asyncio.gather(*(client.aexecute_command(f'echo {n}') for n in range(3)))\n"
         "print([one.stdout for one in results], client.execute_command('echo plain').stdout)"
     )
-    assert _texts(_execute(kernel[1], code), "stdout") == "['0\\n', '1\\n', '2\\n'] plain\n\n"
+    assert text_of(execute(kernel[1], code), "stdout") == "['0\\n', '1\\n', '2\\n'] plain\n\n"
 
 
 def test_a_kernel_completes_remote_paths(kernel: Kernel) -> None:
     """Tab in a notebook offers what lies in the sandbox, also behind a command."""
     complete: Any = kernel[1].complete
-    _execute(kernel[1], "r = %e2b run --quiet mkdir -p inside && touch inside/found.txt")
+    execute(kernel[1], "r = %e2b run --quiet mkdir -p inside && touch inside/found.txt")
     for code in ("%e2b cat inside/f", "r = %e2b run cat inside/f"):
         deadline = time.monotonic() + 30
         matches: list[str] = []
@@ -225,14 +200,14 @@ def test_an_interrupt_at_any_moment_is_felt(kernel: Kernel, tmp_path: Path, cell
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(2 * 1024**3)
-    _execute(client, f"big = {str(big)!r}\nr = %e2b run --quiet true")
+    execute(client, f"big = {str(big)!r}\nr = %e2b run --quiet true")
     for _ in range(rounds):
         identity = client.execute(cell)
         time.sleep(chance.uniform(0, 0.4))
         began = time.monotonic()
         manager.interrupt_kernel()
-        list(_published(client, identity))
+        list(published(client, identity))
         assert time.monotonic() - began < PROMPT_WITHIN + 1  # one for a machine on which much else runs
-        assert _texts(_execute(client, "r = %e2b run --no-cache echo next"), "stdout") == "next\n"
+        assert text_of(execute(client, "r = %e2b run --no-cache echo next"), "stdout") == "next\n"
     search = "grep -laz 5432[1] /proc/[0-9]*/cmdline | wc -l"
-    assert _texts(_execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"
+    assert text_of(execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"

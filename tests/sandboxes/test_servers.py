@@ -88,7 +88,7 @@ def test_an_interrupt_ends_the_server(client: Client) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         client.start_dev_server("echo begun; exec -a waiting sleep 4321", 8128, on_event=interrupt)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # half of what is waited for a port
     assert [job for job in client.get_background_jobs() if job.port == 8128 and job.running] == []
 
 

@@ -26,7 +26,7 @@ def start_event(pid: int) -> ProcessEvent:
 def data_event(channel: Channel, chunk: bytes) -> ProcessEvent:
     """Gives the event that carries a chunk of output."""
     # The three channels are three types to mypy, which does not see that one of them is meant.
-    data = ProcessEvent.DataEvent(output=Oneof(channel, chunk))  # type: ignore[arg-type]
+    data = ProcessEvent.DataEvent(output=Oneof(channel, chunk))  # type: ignore[arg-type]  # the channel's name decides the type
     return ProcessEvent(event=Oneof[Literal["data"], ProcessEvent.DataEvent]("data", data))
 
 

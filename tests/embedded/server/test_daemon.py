@@ -44,11 +44,12 @@ def _eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 def test_a_second_call_finds_the_first_server(directory: Path) -> None:
-    """Whoever asks while a server runs gets that server, and quickly."""
-    first = runtime.ensure(directory)
+    """Whoever asks while a server runs gets that server, and sooner than one starts."""
     began = time.perf_counter()
+    first = runtime.ensure(directory)
+    started = time.perf_counter()
     assert runtime.ensure(directory) == first
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - started < started - began
     assert runtime.status(directory) == runtime.Status(first.url, first.pid, first.version, 0)
 
 

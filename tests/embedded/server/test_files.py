@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import os
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,10 +84,8 @@ def test_what_is_not_a_file_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(InvalidArgumentException):
         sandbox.files.write("/home", "x")
     sandbox.commands.run("mkfifo pipe")
-    began = time.monotonic()
-    with pytest.raises(InvalidArgumentException):
-        sandbox.files.read("pipe")
-    assert time.monotonic() - began < 2
+    with pytest.raises(InvalidArgumentException):  # to open it would be to wait for ever
+        sandbox.files.read("pipe", request_timeout=30)
 
 
 @pytest.mark.parametrize(

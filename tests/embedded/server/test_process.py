@@ -100,7 +100,7 @@ def test_a_kill_ends_it_whoever_holds_the_output(sandbox: Sandbox) -> None:
     assert handle.kill()
     with pytest.raises(CommandExitException) as caught:
         handle.wait()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60  # the child would hold the output for hours
     assert (caught.value.stdout, caught.value.exit_code, caught.value.error) == ("before\n", -1, "signal: killed")
     assert not handle.kill()
 
@@ -303,7 +303,7 @@ def test_a_command_learns_of_its_sandboxs_death(own_sandbox: Sandbox, server: En
     began = time.monotonic()
     with pytest.raises(SandboxNotRunningException):
         handle.wait()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # half of what the command would have taken
 
 
 def _memory(pid: int) -> int:
