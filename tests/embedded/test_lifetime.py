@@ -6,10 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+
+from e2b_magic.embedded.containment import leftover
+from e2b_magic.embedded.containment.bubblewrap import AGENT
+from e2b_magic.embedded.containment.removal import reclaim
 
 # The launcher, without which this machine cannot contain anything, skips these tests with all others.
 pytestmark = [pytest.mark.sandbox, pytest.mark.usefixtures("launcher")]
@@ -17,13 +24,15 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.usefixtures("launcher")]
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
+from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 
 async def main():
-    directory = Path(sys.argv[1])
-    launcher, _ = await prepare(directory)
+    directory, without = Path(sys.argv[1]), frozenset(sys.argv[2:])
+    launcher, report = await prepare(directory)
+    launcher = Launcher(report.bubblewrap, overlay=report.overlay, without=without)
     sandbox = await Sandbox.start(
         sandbox_id="one", directory=directory / "one", envs={}, limits=Limits(), launcher=launcher
     )
@@ -69,3 +78,109 @@ def test_an_interrupt_of_the_terminal_is_not_for_sandboxes(tmp_path: Path) -> No
         daemon.kill()
         daemon.wait()
         daemon.stdout.close()
+
+
+@contextmanager
+def _running(program: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs a daemon until it has said that it is up, and kills it in the end."""
+    command = [sys.executable, "-c", program, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        try:
+            assert daemon.stdout is not None
+            assert daemon.stdout.readline() == "up\n"
+            yield daemon
+        finally:
+            daemon.kill()
+
+
+def _soon(happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_even_a_stopped_agent_does_not_outlive_it(tmp_path: Path) -> None:
+    """An agent that can hear of nothing ends with its daemon, by the kernel's word alone."""
+    for number, without in enumerate(([], ["death with the daemon"])):
+        with _running(DAEMON, str(tmp_path / f"{number}"), *without) as daemon:
+            children = psutil.Process(daemon.pid).children(recursive=True)
+            agent = next(child for child in children if AGENT in child.cmdline() and "--args" not in child.cmdline())
+            agent.suspend()
+            daemon.kill()
+            daemon.wait(20)
+            try:
+                assert (psutil.wait_procs([agent], timeout=3 if without else 20)[1] == []) == (not without)
+            finally:
+                for child in children:
+                    if child.is_running():
+                        child.kill()
+
+
+# Bubblewrap waits here after it has made its child and before it has told it anything.
+HALF_STARTED = """
+import asyncio, os, subprocess, sys
+from pathlib import Path
+from types import SimpleNamespace
+import psutil
+from e2b_magic.embedded.containment import bubblewrap, launcher as module
+from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.preflight import prepare
+from e2b_magic.embedded.sandbox.sandbox import Sandbox
+
+async def main():
+    directory = Path(sys.argv[1])
+    launcher, _ = await prepare(directory)
+    launcher._without = frozenset({"nested namespaces"})  # with which it cannot wait
+    reading, _ = os.pipe()
+    environment = bubblewrap._environment
+
+    def waiting(layout):
+        yield bubblewrap.Rule("wait", ("--userns-block-fd", str(reading)))
+        yield from environment(layout)
+
+    def popen(*words, pass_fds, **options):
+        return subprocess.Popen(*words, pass_fds=[*pass_fds, reading], **options)
+
+    bubblewrap._environment = waiting
+    module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
+    starting = asyncio.ensure_future(Sandbox.start(
+        sandbox_id="one", directory=directory / sys.argv[2], envs={}, limits=Limits(), launcher=launcher
+    ))
+    while len(psutil.Process().children(recursive=True)) < 2 and not starting.done():
+        await asyncio.sleep(0.01)
+    print("up", flush=True)
+    await starting
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_half_started_is_ended_by_the_next(tmp_path: Path) -> None:
+    """What waits for a bubblewrap that died with its daemon would wait for ever: whoever removes its files ends it."""
+    name = "i" + "0" * 20
+    with _running(HALF_STARTED, str(tmp_path), name) as daemon:
+        children = psutil.Process(daemon.pid).children(recursive=True)
+        daemon.kill()
+        daemon.wait(20)
+        left = psutil.wait_procs(children, timeout=1)[1]
+        left = [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+        assert [process.cmdline()[0] for process in left] == [leftover.title(Path(name))]
+        assert reclaim(tmp_path) == [name]
+        assert _soon(lambda: not left[0].is_running() or left[0].status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_title_alone_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user's server ends what has the title of a sandbox's start, and nothing that has another's."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    states = [tmp_path / "one", tmp_path / "other"]
+    sleeping = [subprocess.Popen([leftover.title(state), "60"], executable="/bin/sleep") for state in states]
+    try:
+        leftover.end(1000, states[0])
+        assert [process.poll() for process in sleeping] == [-signal.SIGKILL, None]
+    finally:
+        for process in sleeping:
+            process.kill()
+            process.wait()

@@ -7,7 +7,9 @@ import os
 import pwd
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +64,34 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert not state.exists()
     assert [path.name for path in outside.iterdir()] == ["file"]
     assert outside.stat().st_mode & 0o777 == 0o751
+
+
+def test_a_removal_that_was_broken_off_is_carried_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after any of its steps, a removal is done by the next one."""
+    steps = 0
+
+    def unless_killed(do: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*words: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps -= 1
+            if steps < 0:
+                raise KeyboardInterrupt
+            return do(*words, **options)
+
+        return step
+
+    for name in ("unlink", "rmdir", "rename"):
+        monkeypatch.setattr(os, name, unless_killed(getattr(os, name)))
+    state = tmp_path / "state"
+    for allowed in range(12):
+        (state / "home" / "a" / "b" / "c").mkdir(parents=True, exist_ok=True)
+        (state / "home" / "a" / "b" / "file").touch()
+        steps = allowed
+        with pytest.raises(KeyboardInterrupt):
+            remove_state(state)
+    steps = 1000
+    remove_state(state)
+    assert not state.exists()
 
 
 def test_a_directory_that_is_a_link_is_left(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from e2b_magic.embedded.containment import bubblewrap, seccomp, staging
+from e2b_magic.embedded.containment import bubblewrap, leftover, seccomp, staging
 from e2b_magic.embedded.containment.bundle import agent_bytecode
 from e2b_magic.embedded.containment.cgroups import ControlGroup, ControlGroups
 from e2b_magic.embedded.containment.interpreter import Interpreter, bring_along, find_interpreter
@@ -242,7 +242,7 @@ class Launcher:
         passed = [arguments, channel, layout.information, *data]
         identity = state.identity
         return subprocess.Popen(
-            ["bwrap", "--args", str(arguments), "--", *bubblewrap.command(layout, channel)],
+            [leftover.title(state.path), "--args", str(arguments), "--", *bubblewrap.command(layout, channel)],
             executable=self._program,
             # Nothing of the daemon's environment: /proc/1/environ would show it inside, whatever --clearenv does.
             env={},

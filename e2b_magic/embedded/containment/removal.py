@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import re
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,9 @@ def remove_state(directory: Path) -> None:
 
 
 def _empty(top: int) -> None:
-    names = (f"removed-{number}" for number in itertools.count())
+    # Names that no removal before has used: one that was broken off, as by a kill, has left its own.
+    mark = secrets.token_hex(8)
+    names = (f"removed-{mark}-{number}" for number in itertools.count())
     # pathlib knows no directory by its descriptor.
     while found := os.listdir(top):
         for name in found:
@@ -107,7 +110,7 @@ def _reclaim(states: int, name: str, keep: str | None) -> bool:
     try:
         with _opened(name, states) as state:
             fcntl.flock(state, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leftover.end(os.fstat(state).st_uid)
+            leftover.end(os.fstat(state).st_uid, Path(name))
             if keep in os.listdir(state):  # noqa: PTH208 - pathlib knows no directory by its descriptor
                 return False
             _empty(state)

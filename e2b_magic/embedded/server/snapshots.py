@@ -136,13 +136,13 @@ class Snapshots:
             try:
                 self._snapshots[path] = Snapshot.kept(path)
             except FileNotFoundError:
-                remove_state(path)
+                _remove_at_start(path)
             except (ValueError, OSError) as error:
                 _log.error("the snapshot in %s cannot be used, and stays there: %s", path, error)
         for snapshot in sorted(self._snapshots.values(), key=lambda one: one.created_at):
             for older in self._replaced_by(snapshot):
                 del self._snapshots[older.directory]
-                remove_state(older.directory)
+                _remove_at_start(older.directory)
 
     def __iter__(self) -> Any:
         return iter(list(self._snapshots.values()))
@@ -244,6 +244,15 @@ class Snapshots:
             if sandbox_id in (None, one.sandbox_id) and (found is None or one.is_meant(found["name"], found["tag"]))
         ]
         return sorted(wanted, key=lambda one: (one.created_at, one.id), reverse=True)
+
+
+def _remove_at_start(directory: Path) -> None:
+    """Removes a directory that is no snapshot, or is one no more; that it cannot be is no reason to serve nobody."""
+    try:
+        (directory / _FILE).unlink(missing_ok=True)
+        remove_state(directory)
+    except OSError as error:
+        _log.warning("%s, which is no snapshot, stays: %s", directory, error)
 
 
 def _name_in(name: str | None) -> tuple[str | None, str]:

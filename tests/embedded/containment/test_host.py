@@ -208,9 +208,11 @@ def test_roots_sandboxes_are_not_root(contained: Sandbox, options: dict[str, Any
 def test_another_sandboxs_files_and_processes_are_out_of_reach(contained: Sandbox, options: dict[str, Any]) -> None:
     """Two sandboxes share neither files nor processes."""
     with Sandbox.create(**options) as other:
-        other.commands.run("echo mine > /tmp/mine; echo mine > ~/mine; (setsid sleep 60 >/dev/null 2>&1 &)")
-        assert other.commands.run("cat /proc/[0-9]*/comm | grep -c sleep").stdout == "1\n"
-        told = contained.commands.run("ls /tmp ~; cat /proc/[0-9]*/comm | grep -c sleep; true").stdout
+        other.commands.run("echo mine > /tmp/mine; echo mine > ~/mine; cp /bin/sleep /tmp/dozing")
+        other.commands.run("/tmp/dozing 60", background=True)
+        look = "cat /proc/[0-9]*/comm 2>&- | grep -c dozing"
+        other.commands.run(f"until {look}; do sleep 0.05; done", timeout=30)
+        told = contained.commands.run(f"ls /tmp ~; {look}; true").stdout
     assert "mine" not in told
     assert told.endswith("0\n")
 
