@@ -149,7 +149,10 @@ async def main():
     starting = asyncio.ensure_future(Sandbox.start(
         sandbox_id="one", directory=directory / sys.argv[2], envs={}, limits=Limits(), launcher=launcher
     ))
-    while len(psutil.Process().children(recursive=True)) < 2 and not starting.done():
+    def waiting_too():
+        return [one for one in psutil.Process().children(recursive=True)[1:]
+                if Path(f"/proc/{one.pid}/cmdline").read_bytes().startswith(b"e2b-magic-" + sys.argv[2].encode())]
+    while not waiting_too() and not starting.done():
         await asyncio.sleep(0.01)
     print("up", flush=True)
     await starting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -87,7 +88,7 @@ def test_a_removal_that_was_broken_off_is_carried_on(tmp_path: Path, monkeypatch
         (state / "home" / "a" / "b" / "c").mkdir(parents=True, exist_ok=True)
         (state / "home" / "a" / "b" / "file").touch()
         steps = allowed
-        with pytest.raises(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):  # it may have been the last one
             remove_state(state)
     steps = 1000
     remove_state(state)

@@ -74,7 +74,7 @@ class Boxes:
             launcher.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def boxes(prepared: tuple[Launcher, Report], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boxes]:
     """Gives sandboxes that lack guards, by the E2B SDK."""
     boxes = Boxes(prepared[1], tmp_path_factory.mktemp("boxes"))
