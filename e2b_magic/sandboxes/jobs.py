@@ -106,7 +106,9 @@ async def start(manager: SandboxManager, request: StartJob, emit: Emit) -> dict[
     return (await begin(manager, lease, request)).to_json()
 
 
-async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: int | None = None) -> BackgroundJob:
+async def begin(
+    manager: SandboxManager, lease: Lease, request: StartJob, port: int | None = None, base: str = ""
+) -> BackgroundJob:
     """Starts a job on a lease.
 
     Args:
@@ -114,6 +116,7 @@ async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: 
         lease: Where to start it.
         request: What to start.
         port: The port that it will serve.
+        base: The path under which a browser will see what it serves there.
 
     Raises:
         CommandFailedError: It could not be started; the text says why.
@@ -128,7 +131,7 @@ async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: 
         port=port,
         started_at=time.time(),
     )
-    starting = asyncio.create_task(_launch(lease, request, job))
+    starting = asyncio.create_task(_launch(lease, request, job, base))
     try:
         await asyncio.shield(starting)
         return replace(await look(manager, lease, job.id), command=request.command)
@@ -141,9 +144,10 @@ async def begin(manager: SandboxManager, lease: Lease, request: StartJob, port: 
         raise
 
 
-async def _launch(lease: Lease, request: StartJob, job: BackgroundJob) -> None:
+async def _launch(lease: Lease, request: StartJob, job: BackgroundJob, base: str) -> None:
     # Unbuffered, since a log that shows a Python program's output when that has ended is no log to follow.
-    given = {"PYTHONUNBUFFERED": "1", **({"PORT": str(job.port)} if job.port else {}), **request.envs}
+    ours = {"PYTHONUNBUFFERED": "1", "PORT": str(job.port or ""), "BASE_PATH": base}
+    given = {name: value for name, value in ours.items() if value} | request.envs
     text = job_scripts.start(job.id, json.dumps(_kept(job)), request.command)
     if len(text.encode()) > LONGEST_SCRIPT:
         raise InvalidRequestError("The command holds too many quotes for its length: write it to a file, and run that")

@@ -33,7 +33,9 @@ async def start(manager: SandboxManager, request: StartDevServer, emit: Emit) ->
     """
     lease = await manager.lease(request, emit)
     await _clear_port(manager, lease, request.port, emit)
-    job = await jobs.begin(manager, lease, request, request.port)
+    # At an origin of its own a server is seen at its root, whatever route there is for others.
+    routed = manager.port_url(lease, request.port).startswith("/")
+    job = await jobs.begin(manager, lease, request, request.port, request.base if routed else "")
     try:
         await _wait(manager, lease, job, request, emit)
     except (asyncio.CancelledError, E2BMagicError):

@@ -22,8 +22,9 @@ from e2b_magic.server_extension.environment import take_settings
 from e2b_magic.server_extension.identity import OWNER, identity_of
 from e2b_magic.server_extension.kernels import equip_kernels
 from e2b_magic.server_extension.redaction import Redactor
-from e2b_magic.server_extension.tokens import Tokens
+from e2b_magic.server_extension.tokens import Ticket, Tokens
 from e2b_magic.server_extension.users import Limits, UserWorker, UserWorkers
+from e2b_magic.worker.requests.base import PROJECT_NAME
 
 _EVERYWHERE = ("", "0.0.0.0", "::", "*")  # noqa: S104  these are compared with, not listened on
 
@@ -119,6 +120,27 @@ class E2BMagicApp(ExtensionApp):
         if self.preview_route == "never" or (self.preview_route == "auto" and not elsewhere):
             return None
         return f"{server.base_url.rstrip('/')}/e2b-magic/preview"
+
+    def preview_root(self, token: str) -> str:
+        """Gives the path below which a preview's page lies, with a slash at its end."""
+        assert self.serverapp is not None  # noqa: S101  Jupyter has set it
+        return f"{self.serverapp.base_url.rstrip('/')}/e2b-magic/preview-{token}/"
+
+    def base_for(self, identity: str, user: User, project: object, port: object) -> str | None:
+        """Gives the path under which a browser will see a server that is about to start; None where it is the root.
+
+        Args:
+            identity: Whose sandbox it starts in.
+            user: The same, as Jupyter knows them.
+            project: The project's name, as it was asked for.
+            port: The port, as it was asked for.
+        """
+        named = isinstance(project, str) and PROJECT_NAME.fullmatch(project)
+        if self.configuration.preview_route is None or not named or not isinstance(port, int):
+            return None  # what cannot be meant is refused where requests are read
+        token = self.tokens.for_preview(identity, Ticket(user, str(project), port))
+        self.tokens.found(token, at_base=False)  # whatever was there before
+        return self.preview_root(token)
 
     def _watch_logs(self) -> None:
         names = ("", "tornado.access", "tornado.application", "tornado.general", "e2b_magic")

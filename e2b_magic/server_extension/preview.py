@@ -4,6 +4,9 @@
 `preview-<ticket>/<path>`: it runs at an opaque origin, so its own requests bring no cookie, and what opens the way
 for them can only be part of the path. The ticket opens that one port and nothing else.
 
+A dev server is told that path when it starts (`BASE_PATH`). Most live at their root nevertheless, and are asked for
+what is below it; one that lives there redirects from its root to it, and from then on is asked for the whole path.
+
 Either way `preview_headers` says what passes. What a request is answered with comes from the port that is dialled
 inside the sandbox, by way of the E2B server; redirects are handed to the browser, never followed here.
 """
@@ -23,7 +26,7 @@ from tornado.websocket import WebSocketHandler
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, RateLimitError, SandboxGoneError
 from e2b_magic.sandboxes.ports import PortAddress
-from e2b_magic.server_extension.preview_headers import POLICY, moved, to_browser, to_sandbox
+from e2b_magic.server_extension.preview_headers import POLICY, leads_below, moved, to_browser, to_sandbox
 from e2b_magic.server_extension.preview_sockets import Relay
 from e2b_magic.server_extension.routes import BoundedBody
 from e2b_magic.server_extension.tokens import Ticket
@@ -73,6 +76,10 @@ class Preview(BoundedBody, WebSocketHandler):
         """Gives which port of which project is meant, and whose."""
         raise NotImplementedError
 
+    def ticket_token(self) -> str:
+        """Gives the ticket's token."""
+        raise NotImplementedError
+
     async def answer(self) -> None:
         """Hands a request on to the sandbox, and its answer back."""
         if self.request.headers.get("Service-Worker"):
@@ -110,30 +117,62 @@ class Preview(BoundedBody, WebSocketHandler):
             # Half an answer is out; a broken connection is the one sign left that it will not be whole.
             self.request.connection.stream.close()  # type: ignore[union-attr]  # tornado's connections have one
 
-    async def _exchange(self, address: PortAddress, body: bytes) -> None:
-        prefix, rest = self.place()
+    def _path(self, rest: str) -> str:
+        """Gives the path by which the server in the sandbox knows what is asked for."""
+        token = self.ticket_token()
+        if not self.extension.tokens.is_at_base(token):
+            return rest
+        return self.extension.preview_root(token) + rest.removeprefix("/")
+
+    def _found_elsewhere(self, response: httpx.Response, rest: str) -> bool:
+        """Whether an answer shows that the server lives elsewhere than where it was asked, which is kept."""
+        token, tokens = self.ticket_token(), self.extension.tokens
+        if tokens.is_at_base(token):
+            elsewhere = rest == "/" and response.status_code == 404
+        else:
+            elsewhere = leads_below(response.headers.get("Location"), self.extension.preview_root(token))
+        if elsewhere:
+            tokens.found(token, at_base=not tokens.is_at_base(token))
+        return elsewhere
+
+    async def _ask(self, address: PortAddress, rest: str, body: bytes) -> httpx.Response:
         headers = [*to_sandbox(self.request.headers.get_all()), *address.headers.items()]
         if "accept-encoding" not in dict(headers):
             headers.append(("accept-encoding", "identity"))  # else httpx would ask for what the browser did not
-        url = httpx.URL(address.url).copy_with(raw_path=rest.encode("latin-1"))
-        async with self.extension.preview_client.stream(
-            str(self.request.method), url, headers=headers, content=body or None
-        ) as response:
-            self.set_status(response.status_code)
-            self.clear_header("Content-Type")
-            given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
-            for name, value in to_browser(given):
-                self.add_header(name, value)
-            if (location := response.headers.get("Location")) is not None:
-                self._move(location, rest, prefix, address)
-            await self.flush()
-            async for chunk in response.aiter_raw():
-                self.write(chunk)
-                await self.flush()
+        url = httpx.URL(address.url).copy_with(raw_path=self._path(rest).encode("latin-1"))
+        client = self.extension.preview_client
+        request = client.build_request(str(self.request.method), url, headers=headers, content=body or None)
+        return await client.send(request, stream=True)
+
+    async def _exchange(self, address: PortAddress, body: bytes) -> None:
+        prefix, rest = self.place()
+        response = await self._ask(address, rest, body)
+        try:
+            if self._found_elsewhere(response, rest):
+                await response.aclose()
+                response = await self._ask(address, rest, body)
+            await self._answer_with(response, prefix, rest, address)
+        finally:
+            await response.aclose()
         self.finish()
 
+    async def _answer_with(self, response: httpx.Response, prefix: str, rest: str, address: PortAddress) -> None:
+        self.set_status(response.status_code)
+        self.clear_header("Content-Type")
+        given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
+        for name, value in to_browser(given):
+            self.add_header(name, value)
+        if (location := response.headers.get("Location")) is not None:
+            self._move(location, rest, prefix, address)
+        await self.flush()
+        async for chunk in response.aiter_raw():
+            self.write(chunk)
+            await self.flush()
+
     def _move(self, location: str, rest: str, prefix: str, address: PortAddress) -> None:
-        target = moved(location, rest, prefix, address.url)
+        target = moved(
+            location, self._path(rest), prefix, address.url, self.extension.preview_root(self.ticket_token())
+        )
         if target is None:
             raise web.HTTPError(502, "The server in the sandbox redirects to somewhere else, which a preview may not")
         self.set_header("Location", target)
@@ -145,7 +184,7 @@ class Preview(BoundedBody, WebSocketHandler):
         _, rest = self.place()
         self._relay = Relay(self)
         try:
-            await self._relay.dial(address, rest, to_sandbox(self.request.headers.get_all()))
+            await self._relay.dial(address, self._path(rest), to_sandbox(self.request.headers.get_all()))
             await WebSocketHandler.get(self)  # which returns when the browser's side is closed
         finally:
             await self._relay.close()
@@ -179,6 +218,10 @@ class ProjectRoute(Preview):
         """See `Preview.ticket`."""
         return Ticket(self.current_user, self.path_args[0], int(self.path_args[1]))
 
+    def ticket_token(self) -> str:
+        """See `Preview.ticket_token`."""
+        return self.extension.tokens.for_preview(self.identity, self.ticket())
+
     @web.authenticated
     @authorized
     async def get(self, *arguments: str) -> None:  # type: ignore[override]  # the decorators give an awaitable
@@ -193,11 +236,9 @@ class ProjectRoute(Preview):
             return
         ticket = self.ticket()
         await self._check(ticket)
-        token = self.extension.tokens.for_preview(self.identity, ticket)
-        prefix, rest = self.place()
-        root = prefix.rpartition("/e2b-magic/")[0]
+        _, rest = self.place()
         self.set_header("Cache-Control", "no-store")
-        self.redirect(f"{root}/e2b-magic/preview-{token}{rest}")
+        self.redirect(self.extension.preview_root(self.ticket_token()) + rest.removeprefix("/"))
 
     async def _check(self, ticket: Ticket) -> None:
         """Refuses a port that none can be, and a project without a sandbox, before a ticket is given out for it."""
@@ -247,6 +288,10 @@ class TicketRoute(Preview):
         if ticket is None:
             raise web.HTTPError(403)
         return ticket
+
+    def ticket_token(self) -> str:
+        """See `Preview.ticket_token`."""
+        return self.path_args[0]
 
     def set_cors_headers(self) -> None:
         """Lets the page itself, at its opaque origin, read what it asks for."""

@@ -59,7 +59,15 @@ def to_browser(headers: Iterable[tuple[str, str]]) -> Headers:
     return _passed(headers, _KEPT_FROM_BROWSER, _KEPT_FROM_BROWSER_PREFIXES)
 
 
-def moved(location: str, path: str, prefix: str, origin: str) -> str | None:
+def leads_below(location: str | None, base: str) -> bool:
+    """Whether a redirect leads to a path, or below it."""
+    try:
+        return location is not None and urlsplit(location).path.startswith(base)
+    except ValueError:
+        return False
+
+
+def moved(location: str, path: str, prefix: str, origin: str, base: str) -> str | None:
     """Gives where a redirect leads as seen by the browser, or None when it leads out of the preview.
 
     Args:
@@ -67,6 +75,7 @@ def moved(location: str, path: str, prefix: str, origin: str) -> str | None:
         path: The path that was asked of it.
         prefix: Where the preview's root lies at Jupyter's origin, with a slash at its end.
         origin: Where the server believes that it is asked, such as `http://127.0.0.1:1234`.
+        base: The path below which it may have been told that it lives.
     """
     if re.search(r"[\x00-\x20\\]", location):  # which browsers drop, or take for a slash
         return None
@@ -81,4 +90,4 @@ def moved(location: str, path: str, prefix: str, origin: str) -> str | None:
         return None
     query = f"?{target.query}" if target.query else ""
     fragment = f"#{target.fragment}" if target.fragment else ""
-    return prefix + target.path.lstrip("/") + query + fragment
+    return prefix + target.path.removeprefix(base).lstrip("/") + query + fragment

@@ -45,6 +45,7 @@ class Tokens:
     _users: dict[bytes, User] = field(default_factory=dict, repr=False)
     _previews: dict[tuple[str, str, int], str] = field(default_factory=dict, repr=False)
     _tickets: dict[bytes, Ticket] = field(default_factory=dict, repr=False)
+    _at_base: set[bytes] = field(default_factory=set, repr=False)
 
     def for_kernels(self, identity: str, user: User) -> str:
         """Gives the token of a user's kernels.
@@ -68,6 +69,7 @@ class Tokens:
             if len(self._previews) >= MOST_TICKETS:
                 oldest = self._previews.pop(next(iter(self._previews)))
                 del self._tickets[_digest(oldest)]
+                self._at_base.discard(_digest(oldest))
             self._previews[place] = secrets.token_urlsafe(24)
         token = self._previews[place]
         self._tickets[_digest(token)] = ticket
@@ -76,3 +78,14 @@ class Tokens:
     def ticket(self, token: str) -> Ticket | None:
         """Gives what a preview's token opens, or None when it is none of ours."""
         return self._tickets.get(_digest(token))
+
+    def is_at_base(self, token: str) -> bool:
+        """Whether what a preview's token opens was found to live below the preview's own path, not at its root."""
+        return _digest(token) in self._at_base
+
+    def found(self, token: str, *, at_base: bool) -> None:
+        """Keeps where what a preview's token opens was found to live."""
+        if at_base:
+            self._at_base.add(_digest(token))
+        else:
+            self._at_base.discard(_digest(token))

@@ -23,6 +23,7 @@ import e2b_magic
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, RateLimitError, RequestTooLargeError
 from e2b_magic.server_extension.routes import BoundedBody, Route
 from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Envelope, Event, event_to_json, failure, json_default
+from e2b_magic.worker.requests.jobs import StartDevServer
 
 ALIVE_EVERY = 15
 """A stream without events says so often, in seconds, that it lives: proxies cut what is silent for a minute."""
@@ -69,6 +70,10 @@ class _Requests(BoundedBody, APIHandler):
             raise InvalidRequestError("The body must be JSON in UTF-8, nested no deeper than a request is") from None
         if not isinstance(payload, dict):
             raise InvalidRequestError("A request must be a JSON object with a `type`")
+        if payload.get("type") == StartDevServer.type:
+            place = (payload.get("project_id"), payload.get("port"))
+            if base := self.extension.base_for(self.identity, self.current_user, *place):
+                payload["base"] = base
         return payload
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

@@ -112,8 +112,8 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     yield from serve(tmp_path_factory.mktemp("jupyter"))
 
 
-def serve(base: Path) -> Iterator[Jupyter]:
-    """Serves until it is closed."""
+def serve(base: Path, *options: str) -> Iterator[Jupyter]:
+    """Serves until it is closed, with more options if wanted."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("E2B_")}
     for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
         environment[f"JUPYTER_{name}"] = str(base / name.lower())
@@ -131,7 +131,7 @@ def serve(base: Path) -> Iterator[Jupyter]:
     root.mkdir()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
     command += [f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}", "--port=0"]
-    command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
+    command += ["--JupyterNotebookApp.expose_app_in_browser=True", *options]
     with (base / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ PATIENCE = 60_000
 """How long anything may take to be seen, in milliseconds: the machine may be busy."""
 LOAD = "%load_ext e2b_magic"
 PANEL = "%e2b panel"
+_RUN = re.compile(r"\[\d+\]")
+"""A cell's prompt when it has run."""
 
 
 class PanelPage:
@@ -71,10 +74,43 @@ class PanelPage:
         field.press("Enter")
 
 
-def open_notebook(browser: Browser, jupyter: Jupyter, frontend: str, name: str, *cells: str, width: int = 1100) -> Page:
+class Cells:
+    """The cells of a notebook in JupyterLab, typed and run one after the other.
+
+    Args:
+        page: The page.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def run(self, code: str, says: str = "", patience: int = PATIENCE) -> Locator:
+        """Types a cell below all others, runs it, and gives its output.
+
+        Args:
+            code: What is typed.
+            says: What its output has to hold.
+            patience: How long it may take to end, in milliseconds.
+        """
+        page = self.page
+        page.evaluate("window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+        cell = page.locator(".jp-CodeCell").last
+        cell.locator(".cm-content").click()
+        page.keyboard.insert_text(code)  # at once: letter by letter the editor would close brackets and indent
+        page.keyboard.press("Control+Enter")
+        cell.locator(".jp-InputPrompt", has_text=_RUN).wait_for(timeout=patience)
+        output = cell.locator(".jp-OutputArea-output, .jp-OutputArea")
+        if says:
+            output.filter(has_text=says).first.wait_for(timeout=PATIENCE)
+        return cell.locator(".jp-OutputArea").first
+
+
+def open_notebook(
+    browser: Browser, jupyter: Jupyter, frontend: str, name: str, *cells: str, width: int = 1100, height: int = 900
+) -> Page:
     """Opens a new notebook and runs all its cells."""
     jupyter.write(name, *cells)
-    page = browser.new_page(viewport={"width": width, "height": 900}, accept_downloads=True)
+    page = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True)
     page.set_default_timeout(PATIENCE)
     page.goto(jupyter.address(frontend, name))
     wait_for_kernel(page)

@@ -294,3 +294,55 @@ def test_the_worker_says_where_a_browser_looks(start_jupyter: Callable[..., Any]
     with httpx.Client(headers={"Authorization": f"token {server.token}"}, timeout=60, trust_env=False) as client:
         _, answer = [client.post(f"{server.url}e2b-magic/worker", json=payload).json() for payload in asked]
     assert answer["data"]["url"].startswith(leads)
+
+
+# Lives below BASE_PATH when it has one, as Vite does: moves there from the root, and knows no other path.
+BASED = """
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+BASE = os.environ.get("BASE_PATH", "/") if os.environ["FOLLOWS"] == "yes" else "/"
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        moves = self.path == "/" != BASE
+        self.send_response(302 if moves else 200 if self.path.startswith(BASE) else 404)
+        self.send_header("Location", BASE) if moves else None
+        self.end_headers()
+        self.wfile.write(f"{self.path} of {os.environ.get('BASE_PATH')}".encode())
+
+HTTPServer(("127.0.0.1", 8200), Handler).serve_forever()
+"""
+
+
+def test_a_server_may_live_at_the_path_that_it_is_told(start_jupyter: Callable[..., Any]) -> None:
+    """Told the preview's path, one that lives there is asked by its whole path, any other by what is below."""
+    server = start_jupyter("c.E2BMagicApp.preview_route = 'always'\n")
+    write = {"type": "write_file", "project_id": "default", "path": "based.py", "content": BASED}
+    start = {"type": "start_dev_server", "project_id": "default", "command": "python3 based.py", "port": 8200}
+    with httpx.Client(headers={"Authorization": f"token {server.token}"}, timeout=60, trust_env=False) as client:
+        worker, preview = f"{server.url}e2b-magic/worker", f"{server.url}e2b-magic/preview/default/8200/"
+        assert client.post(worker, json=write).json()["success"]
+        base = client.get(preview, headers={"Sec-Fetch-Dest": "iframe"}).headers["Location"]
+        page = server.url.removesuffix("/base/") + base
+        for follows in ("no", "yes", "no"):
+            assert client.post(worker, json={**start, "envs": {"FOLLOWS": follows}}).json()["success"]
+            root = base if follows == "yes" else "/"
+            assert client.get(page).text == f"{root} of {base}"
+            assert client.get(f"{page}deeper").text == f"{root}deeper of {base}"
+            assert client.get(f"{preview}deeper").text == f"{root}deeper of {base}"
+        # Another server in its place, of which nobody has told: found again where it is, from its root on.
+        job = client.post(worker, json={**start, "envs": {"FOLLOWS": "yes"}}).json()["data"]["id"]
+        assert client.get(page).text == f"{base} of {base}"
+        client.post(worker, json={"type": "stop_job", "project_id": "default", "job": job})
+        other = "FOLLOWS=no setsid -f python3 based.py >&- 2>&-; until curl -s localhost:8200/; do sleep 0.1; done"
+        client.post(worker, json=run(other))
+        assert client.get(page).text == "/ of None"
+
+
+def test_at_an_origin_of_its_own_a_server_is_told_no_path(http: httpx.Client) -> None:
+    """Where a browser sees a server at its root, it is told nothing else."""
+    command = 'echo "<${BASE_PATH-none}>" > index.html; exec python3 -m http.server 8300'
+    start = {"type": "start_dev_server", "project_id": "default", "command": command, "port": 8300}
+    assert http.post("worker", json=start).json()["success"]
+    assert http.post("worker", json=run("curl -s localhost:8300/")).json()["data"]["stdout"] == "<none>\n"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from e2b_magic.server_extension.preview_headers import moved, to_browser, to_sandbox
 
 ORIGIN = "http://127.0.0.1:49200"
+BASE = "/base/e2b-magic/preview-x/"
 PREFIX = "/base/e2b-magic/preview/web/8000/"
 
 
@@ -20,6 +21,7 @@ PREFIX = "/base/e2b-magic/preview/web/8000/"
         ("../x", "x"),
         ("../../../../lab", "lab"),
         (f"{ORIGIN}/there", "there"),
+        (f"{BASE}deeper", "deeper"),
         ("http://localhost:8000/there", "there"),
         ("//evil.example/x", None),
         ("https://evil.example/", None),
@@ -35,13 +37,13 @@ PREFIX = "/base/e2b-magic/preview/web/8000/"
 )
 def test_a_redirect_stays_below_the_preview(location: str, leads: str | None) -> None:
     """What leads elsewhere at the server leads elsewhere below the prefix; what leads out is refused."""
-    assert moved(location, "/app/", PREFIX, ORIGIN) == (None if leads is None else PREFIX + leads)
+    assert moved(location, "/app/", PREFIX, ORIGIN, BASE) == (None if leads is None else PREFIX + leads)
 
 
 @given(st.text(st.sampled_from("/.%2eE\\:@?#ab ") | st.characters(max_codepoint=300), max_size=20))
 def test_no_redirect_climbs_out(location: str) -> None:
     """Whatever the server says, a browser that resolves it stays below the prefix."""
-    target = moved(location, "/app/", PREFIX, ORIGIN)
+    target = moved(location, "/app/", PREFIX, ORIGIN, BASE)
     if target is not None:
         assert target.startswith(PREFIX)
         path = target.removeprefix(PREFIX).partition("?")[0].partition("#")[0].lower().replace("%2e", ".")

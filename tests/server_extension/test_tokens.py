@@ -41,6 +41,16 @@ def test_a_ticket_opens_one_port_of_one_users() -> None:
     assert given.ticket(given.for_kernels("anna", user)) is None
 
 
+def test_where_a_server_lives_is_kept_with_its_ticket() -> None:
+    """Found to live below the preview's path, or at its root again; nothing else that has a ticket is meant."""
+    given = Tokens()
+    one, two = (given.for_preview("anna", Ticket(User("anna"), "web", port)) for port in (1, 2))
+    given.found(one, at_base=True)
+    assert (given.is_at_base(one), given.is_at_base(two)) == (True, False)
+    given.found(one, at_base=False)
+    assert not given.is_at_base(one)
+
+
 def test_tickets_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the oldest one ends."""
     monkeypatch.setattr(tokens, "MOST_TICKETS", 3)

@@ -23,7 +23,7 @@ RUN = {"type": "execute_command", "project_id": "web", "command": "ls"}
 EXAMPLES: list[Request] = [
     ExecuteCommand(project_id="web", command="ls", cwd="/tmp", envs={"A": "1"}, user="root", timeout=3.5),
     StartJob(project_id="web", command="make", job="0a1b2c3d"),
-    StartDevServer(project_id="web", command="npm run dev", port=5173, ready_within=2.5),
+    StartDevServer(project_id="web", command="npm run dev", port=5173, ready_within=2.5, base="/a/b-c/"),
     ReadLog(project_id="web", job="0a1b2c3d", lines=5, follow=True),
     CompareFiles(project_id="web", path="web", checksums={"a/b": "0" * 64}),
     SetupProject(project_id="web", path="web", git="https://example.org/x", install="make", remove=["a"]),

@@ -15,6 +15,7 @@ LONGEST_JOB = 60_000
 """The longest command of a job, in bytes: quoted, and with what keeps the job, it is one argument (128 KiB)."""
 ENVD_PORT = 49983
 """The port of the sandbox's own daemon, which can be no server's."""
+_BASE = re.compile(r"/(?:[A-Za-z0-9._~%@:+-]+/)+")
 
 
 def check_job(job_id: str) -> None:
@@ -65,17 +66,22 @@ class StartDevServer(StartJob):
     Attributes:
         port: The port that it will listen on; the command finds it in the variable PORT too.
         ready_within: Seconds in which the port has to answer; else the server is stopped.
+        base: The path under which browsers will see it, with a slash at both ends, where that is not `/`; the command
+            finds it in the variable BASE_PATH.
     """
 
     type: ClassVar[str] = "start_dev_server"
     port: int
     ready_within: float = 60.0
+    base: str = ""
 
     def __post_init__(self) -> None:
         StartJob.__post_init__(self)
         check_port(self.port)
         if not 0 < self.ready_within <= LONGEST:
             raise InvalidRequestError(f"ready_within must be a number of seconds above 0, not {self.ready_within!r}")
+        if self.base and not _BASE.fullmatch(self.base):
+            raise InvalidRequestError("base must be a path that begins and ends with a slash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
