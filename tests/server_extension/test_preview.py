@@ -335,8 +335,11 @@ def test_a_server_may_live_at_the_path_that_it_is_told(start_jupyter: Callable[.
         job = client.post(worker, json={**start, "envs": {"FOLLOWS": "yes"}}).json()["data"]["id"]
         assert client.get(page).text == f"{base} of {base}"
         client.post(worker, json={"type": "stop_job", "project_id": "default", "job": job})
-        other = "FOLLOWS=no setsid -f python3 based.py >&- 2>&-; until curl -s localhost:8200/; do sleep 0.1; done"
-        client.post(worker, json=run(other))
+        other = {"type": "start_job", "project_id": "default", "command": "FOLLOWS=no exec python3 based.py"}
+        assert client.post(worker, json=other).json()["success"]
+        client.post(
+            worker, json=run("until curl -s --noproxy '*' http://127.0.0.1:8200/; do sleep 0.1; done", timeout=30)
+        )
         assert client.get(page).text == "/ of None"
 
 
