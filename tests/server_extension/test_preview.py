@@ -306,7 +306,7 @@ BASE = os.environ.get("BASE_PATH", "/") if os.environ["FOLLOWS"] == "yes" else "
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         moves = self.path == "/" != BASE
-        self.send_response(302 if moves else 200 if self.path.startswith(BASE) else 404)
+        self.send_response(302 if moves else 200 if self.path in (BASE, BASE + "deeper") else 404)
         self.send_header("Location", BASE) if moves else None
         self.end_headers()
         self.wfile.write(f"{self.path} of {os.environ.get('BASE_PATH')}".encode())
