@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -44,10 +46,25 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
-def pytest_configure() -> None:
-    """Lets Ctrl-C be felt where a shell in the background has turned it off for all that it starts."""
+_HOME = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets Ctrl-C be felt where a shell in the background has turned it off, and leads what has no directory astray."""
+    config.stash[_HOME] = Path(tempfile.mkdtemp(prefix="e2b-magic-home-"))
+    os.environ["XDG_DATA_HOME"] = str(config.stash[_HOME])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the run when a test wrote where a user's own store and sandboxes would be."""
+    home = session.config.stash[_HOME]
+    if sys.platform == "linux" and (home / "e2b-magic").exists():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        written = sorted(str(path.relative_to(home)) for path in (home / "e2b-magic").rglob("*"))
+        print(f"\na test had no E2B_MAGIC_DIRECTORY of its own, and wrote {', '.join(written[:5])}")
+    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

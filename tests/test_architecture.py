@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,17 @@ def test_foreign_packages_stay_in_their_room(part: str, path: Path) -> None:
     for name in _imports(path):
         owners = KEPT_IN.get(name.split(".")[0])
         assert owners is None or part in owners, f"{path.name} imports {name}"
+
+
+_IGNORE = re.compile(r"# type: ignore(?:\[[a-z, -]+\])?|# noqa(?:: [A-Z]+[0-9]+(?:, [A-Z]+[0-9]+)*)?")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_ignored_rule_has_its_reason(path: Path) -> None:
+    """Beside each `noqa` and `type: ignore` it is said why."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if found := _IGNORE.search(line):
+            assert re.search("[a-z]{2}", _IGNORE.sub("", line[found.start() :])), f"no reason: {line.strip()}"
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:

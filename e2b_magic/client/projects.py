@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.history import HistoryVerbs
+from e2b_magic.client.open_transfer import OnProgress, untold
 from e2b_magic.client.options import Unseen, Where
 from e2b_magic.client.project_source import Content, ProjectSource
 from e2b_magic.client.servers import ServerVerbs
-from e2b_magic.client.transfers import OnProgress, TransferVerbs
+from e2b_magic.client.transfers import TransferVerbs
 from e2b_magic.client.trees.scanning import Tree
 from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.records import Project
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
 _NAMED = 5
 """How many files a line names."""
-
-
-def _untold(done: int, total: int) -> None:
-    """An `OnProgress` for callers who do not care."""
 
 
 class SetupOptions(Where, total=False):
@@ -130,7 +127,7 @@ class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
         self,
         name: str,
         *,
-        on_progress: OnProgress = _untold,
+        on_progress: OnProgress = untold,
         on_event: OnEvent | None = None,
         **options: Unpack[SetupOptions],
     ) -> Project:

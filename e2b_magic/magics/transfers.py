@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from e2b_magic.magics.command import Argument, Command
@@ -22,28 +23,12 @@ _SHOWN_LEFT_OUT: Final = 5
 
 def put(context: Context, arguments: argparse.Namespace) -> None:
     """Brings a file or directory into the sandbox."""
-    with context.progress_bar(f"put {arguments.local}") as bar:
-        result = context.client.upload(
-            arguments.local,
-            arguments.remote,
-            exclude=arguments.exclude,
-            on_progress=bar,
-            **_where(context, arguments),
-        )
-    _tell("Put", result)
+    _tell("Put", _bring(context, arguments, "put", context.client.upload, arguments.local, arguments.remote))
 
 
 def get(context: Context, arguments: argparse.Namespace) -> None:
     """Brings a file or directory of the sandbox here."""
-    with context.progress_bar(f"get {arguments.remote}") as bar:
-        result = context.client.download(
-            arguments.remote,
-            arguments.local,
-            exclude=arguments.exclude,
-            on_progress=bar,
-            **_where(context, arguments),
-        )
-    _tell("Got", result)
+    _tell("Got", _bring(context, arguments, "get", context.client.download, arguments.remote, arguments.local))
 
 
 def sync(context: Context, arguments: argparse.Namespace) -> None:
@@ -64,21 +49,40 @@ def sync(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _sync(context: Context, arguments: argparse.Namespace) -> TransferResult:
-    with context.progress_bar(f"sync {arguments.local}") as bar:
-        return context.client.sync_directory(
-            arguments.local,
-            arguments.remote,
+    return _bring(
+        context,
+        arguments,
+        "sync",
+        context.client.sync_directory,
+        arguments.local,
+        arguments.remote,
+        gitignore=not arguments.all,
+        delete=arguments.delete,
+        checksum=arguments.checksum,
+    )
+
+
+def _bring(
+    context: Context,
+    arguments: argparse.Namespace,
+    word: str,
+    verb: Callable[..., TransferResult],
+    origin: str,
+    goal: str | None,
+    **options: Any,
+) -> TransferResult:
+    """Brings what is at one place to the other under a bar that says how far it has got."""
+    with context.progress_bar(f"{word} {origin}") as bar:
+        return verb(
+            origin,
+            goal,
             exclude=arguments.exclude,
-            gitignore=not arguments.all,
-            delete=arguments.delete,
-            checksum=arguments.checksum,
             on_progress=bar,
-            **_where(context, arguments),
+            project=arguments.project,
+            user=arguments.user,
+            on_event=context.printer(),
+            **options,
         )
-
-
-def _where(context: Context, arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"project": arguments.project, "user": arguments.user, "on_event": context.printer()}
 
 
 def _tell(verb: str, result: TransferResult) -> None:

@@ -185,7 +185,7 @@ async def open_upload(manager: SandboxManager, request: OpenUpload, emit: Emit) 
             target = _placed(request, info.type is FileType.DIR)
         mark = uuid.uuid4().hex
         directory, name = posixpath.split(target.rstrip("/"))
-        part = f"/tmp/.e2b-magic-{mark}.tar" if request.archive else posixpath.join(directory, f".{name}.{mark}")  # noqa: S108
+        part = f"/tmp/.e2b-magic-{mark}.tar" if request.archive else posixpath.join(directory, f".{name}.{mark}")  # noqa: S108  a path inside the sandbox
         upload = Transfer(manager, lease, request, part)
         upload.begin(_upload(upload))
         return {"transfer": upload.id, "path": target}
@@ -226,7 +226,7 @@ async def open_download(manager: SandboxManager, request: OpenDownload, emit: Em
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if (info.type is FileType.DIR) is not request.archive:
             raise RemotePathError(f"{request.path} is a {'file' if request.archive else 'directory'}")
-        part = f"/tmp/.e2b-magic-{uuid.uuid4().hex}.tar" if request.archive else ""  # noqa: S108
+        part = f"/tmp/.e2b-magic-{uuid.uuid4().hex}.tar" if request.archive else ""  # noqa: S108  a path inside the sandbox
         download = Transfer(manager, lease, request, part)
         download.begin(_download(download))
         return {"transfer": download.id, "path": info.path}

@@ -310,7 +310,7 @@ def copy(origin: str, target: str) -> Iterator[None]:
             if stat.S_ISDIR(mode):
                 os.mkdir(sink, 0o700)  # noqa: PTH102 - no pathlib
                 modes.append((sink, stat.S_IMODE(mode)))
-                pending += [(f"{source}/{name}", f"{sink}/{name}") for name in os.listdir(source)]  # noqa: PTH208
+                pending += [(f"{source}/{name}", f"{sink}/{name}") for name in os.listdir(source)]  # noqa: PTH208 - no pathlib
             elif stat.S_ISLNK(mode):
                 os.symlink(os.readlink(source), sink)  # noqa: PTH115, PTH211 - no pathlib
             elif stat.S_ISREG(mode):

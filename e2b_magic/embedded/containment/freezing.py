@@ -113,7 +113,7 @@ class Hold:
             # What is another user's cannot be of the sandbox, and what is gone has no threads.
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if self._is_inside(process):
-                    yield from ((int(name), process) for name in os.listdir(f"/proc/{process}/task"))  # noqa: PTH208
+                    yield from ((int(name), process) for name in os.listdir(f"/proc/{process}/task"))  # noqa: PTH208 - names
 
     def _is_inside(self, process: int) -> bool:
         return Path(f"/proc/{process}/ns/pid").stat().st_ino == self._namespace

@@ -99,7 +99,7 @@ def reclaim(directory: Path, keep: str | None = None) -> list[str]:
         with _opened(directory) as states:
             if os.fstat(states).st_uid != os.geteuid():
                 raise EmbeddedServerError(f"{directory} belongs to another user: move it away")
-            names = sorted(filter(_NAME.fullmatch, os.listdir(states)))  # noqa: PTH208
+            names = sorted(filter(_NAME.fullmatch, os.listdir(states)))  # noqa: PTH208 - names alone are wanted
             return [name for name in names if _reclaim(states, name, keep)]
     except NotADirectoryError as error:
         raise EmbeddedServerError(f"{directory} is a link, or no directory: move it away") from error

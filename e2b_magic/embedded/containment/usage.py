@@ -75,7 +75,7 @@ def _processes(proc: Path) -> Iterator[_Process]:
         if entry.name.isdigit():
             try:
                 # Not pathlib: of a thousand processes it would take a third of the time.
-                with open(f"{entry.path}/stat", "rb") as file:  # noqa: PTH123
+                with open(f"{entry.path}/stat", "rb") as file:  # noqa: PTH123 - for each process, each time
                     # After the program's name, which may hold anything, from the third field on (proc_pid_stat(5)).
                     fields = file.read().rpartition(b")")[2].split()
             except (FileNotFoundError, ProcessLookupError):

@@ -18,7 +18,7 @@ from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.endpoint import Endpoint
 from e2b_magic.embedded.sandbox.preflight import Report
 from e2b_magic.embedded.server.pool import Pool
-from e2b_magic.exceptions import ContainmentError
+from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
 
 pytestmark = pytest.mark.sandbox
 
@@ -176,5 +176,7 @@ def test_limits_hold_for_those_too(
 
 def test_a_setting_that_makes_no_sense_starts_no_server(server_with: Callable[..., Endpoint]) -> None:
     """A server is not started with a limit that nobody can mean: the variable is named, and what would be right."""
-    with pytest.raises(Exception, match=r"E2B_MAGIC_MEMORY must be a size such as 512M or 2G, at least 32M, or none"):
+    with pytest.raises(
+        EmbeddedServerError, match=r"E2B_MAGIC_MEMORY must be a size such as 512M or 2G, at least 32M, or none"
+    ):
         server_with(E2B_MAGIC_MEMORY="plenty")

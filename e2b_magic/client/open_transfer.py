@@ -1,0 +1,126 @@
+"""One transfer, from the client's side: opened at a place, fed or read piece by piece, closed or discarded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+from e2b_magic.client.background import OnEvent
+from e2b_magic.exceptions import E2BMagicError
+from e2b_magic.worker.protocol import binary
+from e2b_magic.worker.requests.base import Request
+from e2b_magic.worker.requests.transfers import PIECE, CloseTransfer, ListTree, ReceivePiece, SendPiece
+
+OnProgress = Callable[[int, int], None]
+"""Takes the bytes that have gone and those that there are."""
+
+
+def untold(done: int, total: int) -> None:
+    """An `OnProgress` for callers who do not care."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The sandbox at the other end of a transfer, and the user there.
+
+    Attributes:
+        asking: Gives the data that a worker answers a request with.
+        target: The fields by which a request finds the sandbox.
+        user: The user there.
+        on_event: Called with what the worker tells on the way.
+    """
+
+    asking: Callable[[Request, OnEvent | None], dict[str, Any]]
+    target: dict[str, Any]
+    user: str | None
+    on_event: OnEvent | None
+
+    def ask(self, kind: type[Request], **fields: Any) -> dict[str, Any]:
+        """Gives the answer to a request of this kind."""
+        return self.asking(kind(**self.target, **fields), self.on_event)
+
+    def tree(self, path: str, *, checksums: bool = False) -> dict[str, Any]:
+        """Gives what is at a path, with all below it.
+
+        Raises:
+            RemoteFileNotFoundError: There is nothing.
+        """
+        return self.ask(ListTree, path=path, user=self.user, checksums=checksums)
+
+    @contextmanager
+    def transfer(self, kind: type[Request], **fields: Any) -> Iterator[Transfer]:
+        """Gives an open transfer, which is discarded when what is done with it fails."""
+        opened = self.ask(kind, user=self.user, **fields)
+        transfer = Transfer(self, opened["transfer"])
+        try:
+            yield transfer
+        except BaseException:
+            with suppress(E2BMagicError):  # what is told is what went wrong first
+                transfer.close(discard=True)
+            raise
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A transfer under way, from the client's side."""
+
+    place: Place
+    id: str
+
+    def send(self, pieces: Iterable[bytes], total: int, on_progress: OnProgress) -> str:
+        """Sends all pieces, and gives the path at which they are then."""
+        done = 0
+        on_progress(0, total)
+        for piece in pieces:
+            self.place.ask(SendPiece, transfer=self.id, content=piece)
+            done += len(piece)
+            on_progress(min(done, total), total)
+        path: str = self.close()["path"]
+        return path
+
+    def receive(self) -> bytes:
+        """Gives the next piece; an empty one at the end."""
+        return binary(self.place.ask(ReceivePiece, transfer=self.id)["content"])
+
+    def close(self, *, discard: bool = False) -> dict[str, Any]:
+        """Ends it, and gives what came of it; or leaves nothing of it behind."""
+        return self.place.ask(CloseTransfer, transfer=self.id, discard=discard)
+
+
+class _Received(io.RawIOBase):
+    """What a transfer brings, as a file to be read."""
+
+    def __init__(self, transfer: Transfer, total: int, on_progress: OnProgress) -> None:
+        super().__init__()
+        self._transfer = transfer
+        self._total = total
+        self._on_progress = on_progress
+        self._piece = memoryview(b"")
+        self._done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._piece:
+            self._piece = memoryview(self._transfer.receive())
+            self._done += len(self._piece)
+            self._on_progress(min(self._done, self._total), self._total)
+        count = min(len(buffer), len(self._piece))
+        buffer[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
+def received(transfer: Transfer, total: int, on_progress: OnProgress) -> IO[bytes]:
+    """Gives what a transfer brings, as a file to be read.
+
+    Args:
+        transfer: The transfer.
+        total: Bytes that there are, as far as is known.
+        on_progress: Told of each piece.
+    """
+    return io.BufferedReader(_Received(transfer, total, on_progress), PIECE // 4)
