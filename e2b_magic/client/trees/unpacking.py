@@ -126,7 +126,7 @@ class Unpacking:
         # In a tree that nobody has seen yet: with O_EXCL, which follows no link and takes no second file of a name.
         with open(path, "xb") as file:  # noqa: PTH123  see _at
             shutil.copyfileobj(content, file, _COPY)
-        os.chmod(path, mode)  # noqa: PTH101  as the lines around it do
+        os.chmod(path, mode)  # noqa: PTH101  see _at
         os.utime(path, (member.mtime, member.mtime))
 
     def _link(self, parts: tuple[str, ...], path: str, target: str) -> None:
