@@ -14,6 +14,7 @@ import pytest
 import e2b_magic
 
 PACKAGE = Path(e2b_magic.__file__).parent
+PAGES = Path(__file__).parents[1]
 
 # Each part of the package, and the parts that it may import. What is missing from a set is forbidden.
 LEAVES = {"exceptions", "colours", "results", "records", "config", "output", "quantities", "terminal"}
@@ -119,6 +120,14 @@ def test_an_ignored_rule_has_its_reason(path: Path) -> None:
     for line in path.read_text(encoding="utf-8").splitlines():
         if found := _IGNORE.search(line):
             assert re.search("[a-z]{2}", _IGNORE.sub("", line[found.start() :])), f"no reason: {line.strip()}"
+
+
+def test_the_way_to_each_subject_is_told_right() -> None:
+    """Every path in CONTRIBUTING's table is there."""
+    table = [line for line in (PAGES / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
+    told = [path for line in table for path in re.findall(r"`([a-z_/]+(?:/|\.py|\.css))`", line)]
+    assert len(told) > 20
+    assert [path for path in told if not (PACKAGE / path).exists()] == []
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:
