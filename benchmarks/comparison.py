@@ -9,9 +9,10 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,6 +124,68 @@ class FreshBubblewrap:
                 group=None if identity is None else identity.gid,
                 extra_groups=None if identity is None else [],
             )
+
+
+# Takes any upload without looking at it, and answers any command with zeros that were encoded before.
+_NULL_SERVER = """
+import base64, http.server, json, struct, sys
+size, piece = int(sys.argv[1]), 65536
+def envelope(message, flag=0):
+    data = json.dumps(message).encode()
+    return struct.pack(">BI", flag, len(data)) + data
+def framed(data):
+    return b"%x\\r\\n%s\\r\\n" % (len(data), data)
+def output(count):
+    return framed(envelope({"event": {"data": {"stdout": base64.b64encode(bytes(count)).decode()}}}))
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        self.send_response(200)
+        if self.path.startswith("/files"):
+            left, block = int(self.headers["content-length"]), memoryview(bytearray(1 << 20))
+            while left:
+                left -= self.connection.recv_into(block[: min(left, len(block))])
+            answer = b'[{"name": "big", "type": "file", "path": "/home/user/big"}]'
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+        else:
+            while chunk := int(self.rfile.readline(), 16):
+                self.rfile.read(chunk + 2)
+            self.rfile.readline()
+            self.send_header("content-type", "application/connect+json")
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(framed(envelope({"event": {"start": {"pid": 2}}})))
+            block = output(piece)
+            for _ in range(size // piece):
+                self.wfile.write(block)
+            end = envelope({"event": {"end": {"exited": True, "status": "exit status 0"}}})
+            self.wfile.write(output(size % piece) + framed(end) + framed(envelope({}, 2)) + b"0\\r\\n\\r\\n")
+    rbufsize = 0  # the body is read past it
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@contextmanager
+def null_server(output: int) -> Iterator[str]:
+    """Gives the URL of a server that does nothing, for what the SDK's own client takes.
+
+    Args:
+        output: Bytes that any command writes to it.
+    """
+    server = subprocess.Popen([sys.executable, "-c", _NULL_SERVER, str(output)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def _is_link(name: str) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from comparison import FreshBubblewrap, Line, compare, timed
+from comparison import FreshBubblewrap, Line, compare, null_server, timed
 from e2b import Sandbox
 
 from e2b_magic.embedded import runtime
@@ -89,6 +89,28 @@ def output_line(sandbox: Sandbox) -> Line:
 
     ours, theirs = timed(stream), timed(plain)
     return Line(rate("stdout", STREAMED, ours), "the same from a pipe", ours, theirs, STREAMED / 120e6 / theirs)
+
+
+def client_lines(sandbox: Sandbox, options: dict[str, Any], directory: Path) -> Iterator[Line]:
+    """Output and an upload again, beside the SDK's own share of it: the same to a server that does nothing."""
+    with null_server(STREAMED) as url:
+        nowhere = Sandbox.connect(sandbox.sandbox_id, **{**options, "sandbox_url": url})
+
+        def upload(to: Sandbox, *, octet_stream: bool) -> None:
+            with (directory / "source").open("rb") as file:
+                to.files.write("big", file, request_timeout=0, use_octet_stream=octet_stream)
+
+        def stream(to: Sandbox) -> None:
+            to.commands.run(f"head -c {STREAMED} /dev/zero", on_stdout=lambda text: None)
+
+        works: list[tuple[str, int, Callable[[Sandbox], None]]] = [
+            ("stdout", STREAMED, stream),
+            ("upload", TRANSFERRED, lambda to: upload(to, octet_stream=True)),
+            ("upload as a form", TRANSFERRED, lambda to: upload(to, octet_stream=False)),
+        ]
+        for name, size, work in works:
+            ours, theirs = compare(lambda work=work: work(sandbox), lambda work=work: work(nowhere), 3)  # type: ignore[misc]
+            yield Line(rate(name, size, ours), "the same to a server that does nothing", ours, theirs, 4)
 
 
 def transfer_lines(sandbox: Sandbox, server: psutil.Process, directory: Path) -> Iterator[Line]:
@@ -183,6 +205,7 @@ def lines(directory: Path) -> Iterator[Line]:
             yield command_line(sandbox, peer)
             yield output_line(sandbox)
             yield from transfer_lines(sandbox, server, directory)
+            yield from client_lines(sandbox, options, directory)
         yield from crowd_lines(options, server)
 
 

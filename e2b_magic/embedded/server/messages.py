@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from typing import Any
 
 from connectrpc.code import Code
 from connectrpc.codec import Codec, proto_binary_codec, proto_json_codec
 from connectrpc.errors import ConnectError
+from e2b.envd.process.process_pb import ConnectResponse, ProcessEvent, StartResponse
+from protobuf import Oneof
 
 # E2B's messages nest six deep. The JSON reader of protobuf-py-ext 0.6 recurses without a bound, and ends the whole
 # process somewhere past ten thousand; its binary reader has this very bound.
@@ -25,6 +28,28 @@ def too_deep(data: bytes | bytearray) -> bool:
         depth += 1 if bracket[0] in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest > DEEPEST
+
+
+def output_json(message: Any) -> bytes | None:
+    """Gives the JSON of a piece of output, None of any other message.
+
+    It is most of what a server writes. The general way goes through a text, which is then encoded: that takes a quarter
+    longer.
+    """
+    if not isinstance(message, StartResponse | ConnectResponse) or message.event is None:
+        return None
+    match message.event.event:
+        case Oneof(value=ProcessEvent.DataEvent(output=Oneof(field=channel, value=bytes(chunk)))):
+            parts = (
+                b'{"event":{"data":{"',
+                channel.encode(),
+                b'":"',
+                binascii.b2a_base64(chunk, newline=False),
+                b'"}}}',
+            )
+            return b"".join(parts)
+        case _:
+            return None
 
 
 class CheckedCodec:
@@ -48,7 +73,8 @@ class CheckedCodec:
             ConnectError: It holds what cannot be written; connectrpc would take anything else for a broken connection.
         """
         try:
-            return self._codec.encode(message)
+            output = output_json(message) if self.name() == "json" else None
+            return self._codec.encode(message) if output is None else output
         except (ValueError, TypeError, OverflowError) as error:
             text = f"the answer cannot be told: {type(error).__name__} in a {type(message).__name__}"
             raise ConnectError(Code.INTERNAL, text) from error
