@@ -9,6 +9,7 @@ import importlib.util
 import marshal
 import os
 import resource
+import stat
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 from e2b_magic.embedded.containment import launcher as launcher_module
 from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox import sandbox as sandbox_module
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
 from e2b_magic.exceptions import ContainmentError
 
@@ -53,6 +55,7 @@ LIES = {
     "an impossible size": ENTRY + "entry['size'] = -1; say({'id': 1, 'result': entry})",
     "an impossible time": ENTRY + "entry['modified_time'] = float('nan'); say({'id': 1, 'result': entry})",
     "another type": ENTRY + "entry['type'] = 'x'; say({'id': 1, 'result': entry})",
+    "two answers in one another": """channel.send(b'+{"id": 1, ')\nsay({'id': 1, 'result': None})""",
     "a fragment of no kind": "channel.send(b'x')",
     "an endless answer": "while True: channel.send(b'+' + b'x' * 60000)",
     "a fragment too long": "channel.setsockopt(1, 7, 1 << 20); channel.send(b'.' + b'x' * 100000)",
@@ -114,6 +117,19 @@ async def test_a_false_descriptor_ends_the_sandbox(lie: str, start: Start, lying
     asked = sandbox.connect(80) if "socket" in lie else sandbox.open_read("/x", "user")
     await _dropped(sandbox, asked)
     assert _open_descriptors() < before
+
+
+@pytest.mark.parametrize("lie", [pytest.param(DESCRIPTORS[kind], id=kind) for kind in ("a directory", "a device")])
+async def test_but_for_the_look_it_would_be_taken(
+    lie: str, start: Start, lying: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the daemon's own look at a descriptor that refuses it: without that, it would be used."""
+    monkeypatch.setattr(sandbox_module, "check_file", lambda descriptor: descriptor)
+    lying(ENTRY + lie)
+    sandbox = await start()
+    descriptor, _ = await sandbox.open_read("/x", "user")
+    assert not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
