@@ -7,6 +7,7 @@ bubblewrap does there, and what is told follows from these.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from e2b_magic.cli import main
-from e2b_magic.embedded.sandbox.doctor import Finding, Level, contained, examine
+from e2b_magic.embedded.sandbox.doctor import Finding, Level, _findings, contained, examine
 from e2b_magic.embedded.sandbox.host import Host
 from e2b_magic.embedded.sandbox.preflight import Report, preflight
 from e2b_magic.exceptions import ContainmentError
@@ -206,3 +207,31 @@ def test_a_program_can_read_it(
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert all(finding["subject"] in shown and finding["remedy"] in shown for finding in told["findings"])
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("mounted", [False, True])
+def test_whatever_is_less_has_its_consequence_and_its_remedy(uid: int, *, mounted: bool, tmp_path: Path) -> None:
+    """Of every machine that contains at all, each line that is not good says what follows and how to mend it."""
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    text = "30 1 0:1 / /nowhere rw - cgroup2 none rw\n" if mounted else ""
+    (tmp_path / "proc" / "self" / "mountinfo").write_text(text)
+    host = Host(root=tmp_path, uid=uid, processor="riscv64")
+    for overlay, seccomp, staged, freezes in itertools.product((False, True), repeat=4):
+        for controllers in (frozenset[str](), frozenset({"memory", "pids", "cpu", "freezer", "cpuacct"})):
+            report = Report(
+                bubblewrap=Path("/usr/bin/bwrap"),
+                version="0.11.0",
+                overlay=overlay,
+                seccomp=seccomp,
+                staged=staged,
+                controllers=controllers,
+                freezes=freezes,
+            )
+            findings = {one.subject: one for one in _findings(report, host)}
+            for finding in findings.values():
+                good = finding.level is Level.GOOD
+                assert (finding.consequence == "") == (finding.remedy == "") == good, finding
+            held = {"/usr": overlay, "system calls": seccomp, "freezing": freezes, "memory": bool(controllers)}
+            assert {name: findings[name].level is Level.GOOD for name in held} == held
+            assert (findings["user ids"].level is Level.GOOD) == (staged or uid != 0)
