@@ -16,6 +16,7 @@ from e2b_magic.embedded.egress.destination import Address, Destination
 from e2b_magic.embedded.egress.lookups import LookUp, Lookups, system_look_up
 from e2b_magic.embedded.egress.policy import Policy
 from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.embedded.egress.socks import SocksProxy
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
 from e2b_magic.exceptions import ConfigurationError
 
@@ -51,13 +52,15 @@ class Route:
 
     Attributes:
         destination: What was asked for.
-        addresses: What may be dialled: each has been judged. Empty where the machine's own proxy resolves the name.
-        upstream: The proxy to go through; None for none.
+        addresses: What may be dialled: each has been judged. Empty where a proxy resolves the name.
+        upstream: The machine's own proxy, to go through; None for none.
+        proxy: The sandbox's own, to go through, and the way there; None for none.
     """
 
     destination: Destination
     addresses: Sequence[Address]
     upstream: UpstreamProxy | None
+    proxy: tuple[SocksProxy, Route] | None = None
 
     @property
     def judged(self) -> Sequence[Address | None]:
@@ -66,8 +69,9 @@ class Route:
 
     @property
     def targets(self) -> Sequence[str | Address]:
-        """What is dialled, one after the other: the addresses, or the name where the machine's own proxy gets that."""
-        return [self.destination.host] if self.upstream is not None and self.upstream.resolves else self.addresses
+        """What is dialled, one after the other: the addresses, or the name where a proxy gets that."""
+        resolves = not self.addresses if self.proxy else self.upstream is not None and self.upstream.resolves
+        return [self.destination.host] if resolves else self.addresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +124,8 @@ class Gateway:
         """
         if (line := policy.refusal_unresolved(destination)) is not None:
             raise Refusal(403, line)
+        if policy.proxy is not None:
+            return await self._by_proxy(policy.proxy, destination, policy, lookups)
         upstream = self.upstream if self.upstream is not None and self.upstream.serves(destination) else None
         try:
             addresses = await self._addresses(destination, lookups)
@@ -131,6 +137,17 @@ class Gateway:
                 raise Refusal(403, line) from None
             return Route(destination, (), upstream)
         return Route(destination, self._judged(destination, addresses, policy), upstream)
+
+    async def _by_proxy(self, proxy: SocksProxy, destination: Destination, policy: Policy, lookups: Lookups) -> Route:
+        """Gives the way through a sandbox's own proxy, whose address is judged at each connection like any other.
+
+        As at E2B a name that is allowed by name is the proxy's to resolve, and all else is judged by its address here.
+        """
+        way = await self.route(proxy.destination, Policy(), lookups)
+        if policy.allows_name(destination):
+            return Route(destination, (), None, (proxy, way))
+        addresses = await self._addresses(destination, lookups)
+        return Route(destination, self._judged(destination, addresses, policy), None, (proxy, way))
 
     async def _addresses(self, destination: Destination, lookups: Lookups) -> Sequence[Address]:
         if isinstance(destination.host, str):
@@ -161,10 +178,22 @@ class Gateway:
             share = (deadline - time.monotonic()) / (len(route.targets) - number)
             try:
                 async with asyncio.timeout(max(share, 0)):
-                    return await _dial(route, target)
+                    return await (
+                        _dial(route, target) if route.proxy is None else self._dial_by(route.proxy, route, target)
+                    )
             except (OSError, Refusal) as error:
                 problem = error
         raise _unreached(route.destination, problem, self.bounds.dial_seconds)
+
+    async def _dial_by(self, proxy: tuple[SocksProxy, Route], route: Route, target: str | Address) -> socket.socket:
+        socks, way = proxy
+        connection = await self.dial(way)
+        try:
+            await socks.ask(connection, target, route.destination.port)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 async def _dial(route: Route, target: str | Address) -> socket.socket:

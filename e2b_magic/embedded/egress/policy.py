@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from e2b_magic.embedded.egress.addresses import Network, faces
 from e2b_magic.embedded.egress.destination import Address, Destination, parse_name
 from e2b_magic.embedded.egress.refusals import shown
+from e2b_magic.embedded.egress.socks import SocksProxy
 
 # E2B's word for everything (the SDK's `ALL_TRAFFIC`): IPv6 too, which E2B's sandboxes do not have.
 EVERYTHING = ipaddress.IPv4Network("0.0.0.0/0")
@@ -61,12 +62,14 @@ class Policy:
         allowed_names: The names of `allow_out`.
         allowed: The networks of `allow_out`.
         denied: The networks of `deny_out`.
+        proxy: `egress_proxy`, by which all that is allowed goes; None for none.
     """
 
     internet: bool = True
     allowed_names: tuple[NamePattern, ...] = ()
     allowed: tuple[Network, ...] = ()
     denied: tuple[Network, ...] = ()
+    proxy: SocksProxy | None = None
 
     @classmethod
     def of(cls, *, internet: bool, allow_out: Sequence[str], deny_out: Sequence[str]) -> Policy:
@@ -100,7 +103,8 @@ class Policy:
     def _denies_the_rest(self) -> bool:
         return not self.internet or EVERYTHING in self.denied
 
-    def _allows_name(self, destination: Destination) -> bool:
+    def allows_name(self, destination: Destination) -> bool:
+        """Whether `allow_out` names the host that is asked for."""
         host = destination.host
         return isinstance(host, str) and any(pattern.matches(host) for pattern in self.allowed_names)
 
@@ -110,7 +114,7 @@ class Policy:
         A lookup is itself a message to whoever owns the name. As at E2B, names are looked up when some name is
         allowed at all, and then an allowed address may be reached by any name.
         """
-        if isinstance(destination.host, str) and self._denies_the_rest and not self._allows_name(destination):
+        if isinstance(destination.host, str) and self._denies_the_rest and not self.allows_name(destination):
             return None if self.allowed_names and self.allowed else self._not_allowed(destination.host)
         return None
 
@@ -122,7 +126,7 @@ class Policy:
             address: The address to be dialled; None where it is not known: then only a rule by name allows it,
                 or that there is no rule against addresses at all.
         """
-        if self._allows_name(destination):
+        if self.allows_name(destination):
             return None
         if address is not None and (EVERYTHING in self.allowed or any(address in network for network in self.allowed)):
             return None

@@ -9,15 +9,20 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from e2b_magic.embedded.egress.destination import parse_destination
 from e2b_magic.embedded.egress.policy import Policy
+from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.embedded.egress.socks import SocksProxy
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 
 # What concerns the way out, and is replaced as a whole by a change; the rest concerns the ports.
 _EGRESS = ("allowOut", "denyOut", "rules", "egressProxy", "dnsServers")
 # What may stand in a Host header; `${PORT}` stands for the port that a request is for.
 _HOST_MASK = re.compile(r"(?:[A-Za-z0-9.:\[\]_-]|\$\{PORT\}){1,255}")
+_LONGEST_CREDENTIAL = 255  # RFC 1929, and E2B's schema
 _MOST_DNS_SERVERS = 10  # E2B's figure
 
 
@@ -86,18 +91,48 @@ def policy_of(network: Mapping[str, Any] | None, allow_internet_access: bool | N
         ProtocolError: A rule cannot be read, or this server cannot keep it.
     """
     network = network or {}
-    if network.get("egressProxy"):
-        raise ProtocolError(501, "the embedded server cannot tunnel through a proxy of your own: E2B's cloud can")
     _check_rules(network.get("rules") or {})
     _check_dns_servers(network.get("dnsServers") or [])
     try:
-        return Policy.of(
+        policy = Policy.of(
             internet=allow_internet_access is not False,
             allow_out=_texts_in(network, "allowOut"),
             deny_out=_texts_in(network, "denyOut"),
         )
     except ValueError as error:
         raise ProtocolError(400, str(error)) from error
+    return replace(policy, proxy=_proxy_in(network))
+
+
+def _proxy_in(network: Mapping[str, Any]) -> SocksProxy | None:
+    given = network.get("egressProxy")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise ProtocolError(400, "egressProxy must be an object")
+    if given.get("tls") not in (None, False):  # an empty object means TLS as usual
+        raise ProtocolError(
+            501, "the embedded server reaches an egress proxy without TLS alone: E2B's cloud can do both"
+        )
+    address, username, password = (given.get(name) or "" for name in ("address", "username", "password"))
+    for name, text in (("username", username), ("password", password)):
+        if not isinstance(text, str) or len(text.encode("utf-8", "surrogatepass")) > _LONGEST_CREDENTIAL:
+            raise ProtocolError(400, f"egressProxy.{name} must be a text of up to {_LONGEST_CREDENTIAL} bytes")
+    try:
+        destination = parse_destination(address if isinstance(address, str) else "")
+    except Refusal as refusal:
+        raise ProtocolError(
+            400, f"egressProxy.address must be host:port, without a scheme: {refusal.line}"
+        ) from refusal
+    return SocksProxy(destination=destination, username=username, password=password)
+
+
+def shown(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives a configuration as it may be told: without the password of a proxy."""
+    proxy = network.get("egressProxy")
+    if not isinstance(proxy, dict):
+        return dict(network)
+    return {**network, "egressProxy": {name: value for name, value in proxy.items() if name != "password"}}
 
 
 def _texts_in(network: Mapping[str, Any], name: str) -> list[str]:

@@ -21,7 +21,11 @@ WRONG = [
     ({"rules": {"ok.test": "x"}}, 400, "rules must be an object"),
     ({"rules": {"ok.test": ["x"]}}, 400, "must be an object"),
     ({"rules": {"ok.test": [{"transform": {"headers": {"A": "b"}}}]}}, 501, "cannot transform"),
-    ({"egressProxy": {"address": "proxy.test:1080"}}, 501, "proxy of your own"),
+    ({"egressProxy": {"address": "proxy.test:1080", "username": "x" * 256}}, 400, "255 bytes"),
+    ({"egressProxy": {"address": "proxy.test:1080", "tls": {}}}, 501, "without TLS"),
+    ({"egressProxy": {"address": "socks5://proxy.test:1080"}}, 400, "host:port"),
+    ({"egressProxy": {"address": "proxy.test"}}, 400, "host:port"),
+    ({"egressProxy": "proxy.test:1080"}, 400, "must be an object"),
     ({"dnsServers": ["dns.test"]}, 400, "dnsServers"),
     ({"dnsServers": ["1.1.1.1"] * 11}, 400, "dnsServers"),
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
 from e2b_magic.embedded.server.envd import ENVD_VERSION
+from e2b_magic.embedded.server.network import shown
 from e2b_magic.embedded.server.record import Record
 
 # Names the one machine that all sandboxes of this server run on; E2B's clients only hand it back.
@@ -71,5 +72,5 @@ def details(sandbox: Record, limits: Limits) -> dict[str, Any]:
     if sandbox.pause_mode is not None:
         further["pauseMode"] = sandbox.pause_mode
     if sandbox.creation.network is not None:
-        further["network"] = dict(sandbox.creation.network)
+        further["network"] = shown(sandbox.creation.network)
     return {**description(sandbox, limits), **further}
