@@ -5,11 +5,11 @@ Beside that, real Jupyter servers: `start_jupyter` starts as many as a module wa
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,14 +148,10 @@ def start_jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartJup
 
 def _start_jupyter(folder: Path, config: str, environment: Mapping[str, str]) -> Jupyter:
     token = secrets.token_hex(16)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     (folder / "jupyter_server_config.py").write_text(
         "c = get_config()\n"
         f"c.IdentityProvider.token = {token!r}\n"
-        f"c.ServerApp.port = {port}\n"
-        "c.ServerApp.port_retries = 0\n"
+        "c.ServerApp.port = 0\n"
         "c.ServerApp.base_url = '/base/'\n"
         "c.ServerApp.open_browser = False\n"
         "c.ServerApp.allow_root = True\n"
@@ -178,7 +175,19 @@ def _start_jupyter(folder: Path, config: str, environment: Mapping[str, str]) ->
             stdout=log,
             stderr=log,
         )
-    return Jupyter(f"http://127.0.0.1:{port}/base/", token, folder, process)
+    return Jupyter(_url_of(process, folder), token, folder, process)
+
+
+def _url_of(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """Waits until a server has chosen its port, and gives its address."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        for told in (folder / "runtime").glob("jpserver-*.json"):
+            with suppress(ValueError):  # it is being written
+                return f"http://127.0.0.1:{json.loads(told.read_text())['port']}/base/"
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"the Jupyter server did not start:\n{(folder / 'server.log').read_text(errors='replace')}")
 
 
 def _wait_for(server: Jupyter) -> None:

@@ -7,7 +7,7 @@ import base64
 import io
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from traitlets.config import Config
 
 from e2b_magic import magics
 from e2b_magic.client import Client, set_shared_client
-from e2b_magic.config import EMBEDDED, Configuration
+from e2b_magic.config import EMBEDDED, Configuration, from_environment
+from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import RemoteFileNotFoundError
 from e2b_magic.worker.caller import FakeCaller
 from e2b_magic.worker.protocol import Attached, Emit, Output
@@ -117,6 +118,18 @@ class Sandbox:
             "type": "file",
             "size": len(self.files[path].encode("utf-8", "surrogateescape")),
         }
+
+
+@contextmanager
+def served_client(directory: Path) -> Iterator[Client]:
+    """Gives a client, the magics' own, on an embedded server in a directory; the server ends with the block."""
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    set_shared_client(client)
+    try:
+        yield client
+    finally:
+        set_shared_client(None)
+        runtime.stop(directory / "embedded")
 
 
 @pytest.fixture

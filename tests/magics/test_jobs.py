@@ -10,13 +10,11 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from e2b_magic import magics
-from e2b_magic.client import Client, set_shared_client
-from e2b_magic.config import from_environment
-from e2b_magic.embedded import runtime
+from e2b_magic.client import Client
 from e2b_magic.exceptions import CommandFailedError, InvalidRequestError
 from e2b_magic.magics.servers import PreviewFrame
 from e2b_magic.records import BackgroundJob, JobState, Preview
-from tests.magics.conftest import Notebook, shown_as
+from tests.magics.conftest import Notebook, served_client, shown_as
 
 DEADLINE = 30
 """How long a busy machine may take to do what takes a moment, in seconds."""
@@ -25,12 +23,8 @@ DEADLINE = 30
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Gives a client on an embedded server that the module's tests share."""
-    directory = tmp_path_factory.mktemp("magics") / "e2b-magic"
-    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
-    set_shared_client(client)
-    yield client
-    set_shared_client(None)
-    runtime.stop(directory / "embedded")
+    with served_client(tmp_path_factory.mktemp("magics") / "e2b-magic") as client:
+        yield client
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from e2b_magic import magics
-from e2b_magic.client import Client, set_shared_client
-from e2b_magic.config import from_environment
-from e2b_magic.embedded import runtime
-from tests.magics.conftest import Notebook
+from e2b_magic.client import Client
+from tests.magics.conftest import Notebook, served_client
 
 pytestmark = pytest.mark.sandbox
 
@@ -24,12 +22,8 @@ pytestmark = pytest.mark.sandbox
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Gives a client on an embedded server that the module's tests share."""
-    directory = tmp_path_factory.mktemp("magics") / "e2b-magic"
-    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
-    set_shared_client(client)
-    yield client
-    set_shared_client(None)
-    runtime.stop(directory / "embedded")
+    with served_client(tmp_path_factory.mktemp("magics") / "e2b-magic") as client:
+        yield client
 
 
 @pytest.fixture
