@@ -11,7 +11,7 @@ from traitlets import Unicode
 
 from e2b_magic.panels.view import View
 
-_UNDERWAY: Final = 0.2
+_UNDERWAY: Final = 0.4
 """How long after Enter the text that was typed before it may still be on its way, in seconds."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import time
-from functools import partial
 from typing import Any, Final
 
 from ipywidgets import HTML, Accordion, Checkbox, Combobox, Text, VBox
@@ -44,14 +43,15 @@ class RunPanel(View):
         self._began = 0.0
         self._latest: tuple[str, CommandOptions] | None = None
         self._build()
-        self._recall = Refresh(self, self._offer_past, pause=0.5)
+        self._recall = Refresh(self, self._recollect, pause=0.5)
         self._elapsed = Ticker(self, self._tell_state, period=0.5)
         self._state = Refresh(self, self._tell_state)
         self._text = Refresh(self, self._tell_output)
         self.executor.observe(lambda change: self._text.ask(), "output")
         self.executor.observe(lambda change: self._state.ask(), ["running", "result", "error", "progress"])
         on_enter(self, self.command, self.run)
-        self._recall.ask()
+        self._past = self._past_commands()
+        self._offer_past()
 
     def _build(self) -> None:
         self.command = Combobox(
@@ -78,6 +78,7 @@ class RunPanel(View):
 
     def run(self) -> None:
         """Runs the command that the field holds, with the options that are set."""
+        self._offer_past()
         self._begin(self.command.value, refresh=False)
 
     def run_again(self) -> None:
@@ -88,6 +89,7 @@ class RunPanel(View):
 
     def use(self, record: ExecutionResult) -> None:
         """Puts a past command into the fields, to be changed or run."""
+        self._offer_past()
         self.command.value = record.command
         self.directory.value = record.cwd or ""
         missing = [name for name in record.env_names if name not in self.environment.values]
@@ -150,13 +152,21 @@ class RunPanel(View):
     async def _tell_output(self) -> None:
         self.output.show_pieces(self.executor.output, dropped=self.executor.dropped)
 
-    async def _offer_past(self) -> None:
-        records = await self.aside(partial(self.client.get_execution_history, self.client.project, limit=4 * RECALLED))
+    async def _recollect(self) -> None:
+        self._past = await self.aside(self._past_commands)
+
+    def _past_commands(self) -> list[str]:
+        records = self.client.get_execution_history(self.client.project, limit=4 * RECALLED)
         commands = dict.fromkeys(one_line(record.command) for record in records if "\n" not in record.command)
-        self.command.options = [command for command in commands if len(command) <= _LONGEST][:RECALLED]
+        return [command for command in commands if len(command) <= _LONGEST][:RECALLED]
+
+    def _offer_past(self) -> None:
+        # Only where the kernel has what the field holds: with new options the front end puts the field back to the text
+        # that the kernel knows, whatever is being typed.
+        self.command.options = self._past
 
     def changed(self, change: Change) -> None:
-        """Offers what was run anywhere in this session."""
+        """Has what was run anywhere in this session offered from the next command on."""
         if isinstance(change, ExecutionChanged | SettingsChanged):
             self._recall.ask()
 

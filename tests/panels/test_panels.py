@@ -293,6 +293,10 @@ def test_two_panels_and_the_client_are_in_step(live: Client) -> None:
     until(lambda: any(record.command == "echo from one panel" for record in history._page))
     live.execute_command("echo from a script")
     until(lambda: any(record.command == "echo from a script" for record in history._page))
+    until(lambda: "echo from a script" in other.run._past)
+    # Not before it runs one itself: new options would put back what is being typed.
+    assert "echo from a script" not in other.run.command.options
+    enter(other.run.command, "true")
     until(lambda: "echo from a script" in other.run.command.options)
     assert "from one" not in _output(other.run)
     other.turn_to("settings")
