@@ -117,3 +117,10 @@ def benchmarks(session: nox.Session) -> None:
     _install_wheel(session, "test")
     for script in sorted(set(Path("benchmarks").glob("*.py")) - {Path("benchmarks/comparison.py")}):
         session.run("python", str(script), *session.posargs)
+
+
+@nox.session
+def sdk_suite(session: nox.Session) -> None:
+    """E2B's own tests of its Python SDK, against the wheel: `-- CLONE [--sdk VERSION]... [--times N] [PATH...]`."""
+    _install_wheel(session, "test")
+    session.run("python", "-m", "tests.sdk_suite.run", *session.posargs)

@@ -38,6 +38,14 @@ def _upgrade(headers: list[Header]) -> list[Header]:
     return [(b"connection", b"upgrade"), *wanted] if wanted and b"upgrade" in _values(headers, b"connection") else []
 
 
+def _as_written(name: bytes) -> bytes:
+    """Gives a header's name as E2B's proxy writes it, and most clients: programs compare it letter by letter.
+
+    Its own letters are lost by then: ASGI has names in lower case.
+    """
+    return b"-".join(word.capitalize() for word in name.split(b"-"))
+
+
 class Exchange:
     """One request and its response.
 
@@ -64,7 +72,8 @@ class Exchange:
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         if self._host is not None:
             headers = [(b"host", self._host.encode()), *[header for header in headers if header[0] != b"host"]]
-        return headers + (_upgrade(given) or [(b"connection", b"close")])
+        headers += _upgrade(given) or [(b"connection", b"close")]
+        return [(_as_written(name), value) for name, value in headers]
 
     async def send_request(self, scope: Scope, receive: Receive) -> None:
         """Sends the request on, its body as it comes, and then waits for the client to leave.

@@ -117,7 +117,10 @@ class ProcessService(process_connect.Process):
         if request.signal not in (Signal.SIGTERM, Signal.SIGKILL):
             raise ConnectError(Code.UNIMPLEMENTED, "only SIGTERM and SIGKILL can be sent")
         with as_connect_errors():
-            await self._processes.signal(process, int(request.signal))
+            if request.signal == Signal.SIGKILL:
+                await self._processes.kill(process)
+            else:
+                await self._processes.signal(process, int(request.signal))
         return SendSignalResponse()
 
     async def close_stdin(self, request: CloseStdinRequest, ctx: Context, /) -> CloseStdinResponse:

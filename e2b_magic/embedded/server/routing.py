@@ -23,7 +23,8 @@ from e2b_magic.embedded.server.protocol_errors import ProtocolError, sandbox_not
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.tokens import equal
 
-_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|(?:(\d{1,5})-([a-z0-9-]+)\.localhost))(?::\d{1,5})?")
+# `api.` and `sandbox.` are what the SDKs put before a domain, as of `E2B_DOMAIN=localhost` with TLS in front.
+_HOST = re.compile(r"(?:127\.0\.0\.1|(?:(?:api|sandbox|(\d{1,5})-([a-z0-9-]+))\.)?localhost)(?::\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from e2b_magic.embedded.server.output import Listener, Output
 
 # How long a late `Connect` still learns how a process ended, in seconds (E2B's figure).
 REPLAY_SECONDS = 30.0
+# Seconds: how long whoever kills a process waits for it to be gone. One that the kernel holds up may stay longer.
+_DEATH_SECONDS = 2.0
 
 
 class RunningProcess:
@@ -41,6 +43,7 @@ class RunningProcess:
         left: Seconds of its lifetime that are left, while its clock stands; None where it does not.
         expired: Whether its lifetime ended before it did.
         end: The event of its end; None while it runs.
+        over: Set when it has left the table of those that run.
     """
 
     def __init__(self, process: Process, config: ProcessConfig, tag: str | None, *, terminal: bool) -> None:
@@ -53,6 +56,7 @@ class RunningProcess:
         self.lifetime: asyncio.TimerHandle | None = None
         self.left: float | None = None
         self.end: ProcessEvent | None = None
+        self.over = asyncio.Event()
         channels: dict[int, Channel] = {process.stdout: "pty"}
         if not terminal:
             channels = {process.stdout: "stdout", process.stderr: "stderr"}
@@ -156,6 +160,7 @@ class Processes:
         await process.wait()
         del self._running[process.pid]
         self._ended[process.pid] = process
+        process.over.set()
         status = process.status
         self._log.add(
             f"process {process.pid} ended: {status}", event="process_end", pid=str(process.pid), status=status
@@ -230,6 +235,16 @@ class Processes:
             if error.code != "not_found":
                 raise
         process.force()
+
+    async def kill(self, process: RunningProcess) -> None:
+        """Sends SIGKILL to a process, and waits until it is gone: whoever has killed it may look for it at once.
+
+        Raises:
+            AgentError: It could not be sent.
+        """
+        await self.signal(process, int(signal.SIGKILL))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.over.wait(), _DEATH_SECONDS)
 
     def abandon(self) -> None:
         """Lets go of every process, its sandbox being gone."""

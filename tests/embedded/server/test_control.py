@@ -83,6 +83,8 @@ def test_a_wrong_key_is_refused(options: dict[str, Any], server: Endpoint) -> No
     [
         ("127.0.0.1", 200),
         ("localhost:80", 200),
+        ("api.localhost", 200),
+        ("other.localhost", 421),
         ("evil.example", 421),
         ("127.0.0.1.evil.example", 421),
         ("localhost.evil.example:1", 421),

@@ -100,6 +100,9 @@ def port(server: Endpoint, served: Sandbox) -> Iterator[httpx.Client]:
 def test_a_request_reaches_the_port(port: httpx.Client) -> None:
     """Path, query and headers arrive as they were sent, and so do status and headers of the answer."""
     answer = port.get("/a%20b?c=%2F&d", headers={"X-Mine": "value"})
+    # Names with the letters that HTTP/1.1's programs write and, at times, compare.
+    names = {line.partition(":")[0] for line in answer.text.partition("|")[2].splitlines()}
+    assert {"Host", "X-Mine", "User-Agent"} <= names
     assert answer.status_code == 203
     assert answer.headers["x-own"] == "yes"
     assert answer.text.startswith("/a%20b?c=%2F&d|")

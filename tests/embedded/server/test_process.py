@@ -114,6 +114,16 @@ def test_a_process_that_is_not_there_is_not_found(sandbox: Sandbox) -> None:
         sandbox.commands.connect(99999)
 
 
+def test_what_was_killed_is_gone(sandbox: Sandbox) -> None:
+    """Who has killed a process finds it no more, even one whose memory takes the kernel a while to give back."""
+    program = "python3 -uc 'import time; held = b\"x\" * (300 << 20); print(len(held)); time.sleep(60)'"
+    handle = sandbox.commands.run(program, background=True)
+    next(iter(handle))
+    assert sandbox.commands.kill(handle.pid)
+    assert sandbox.commands.run(f"kill -0 {handle.pid} && echo there || echo gone").stdout == "gone\n"
+    assert not sandbox.commands.kill(handle.pid)
+
+
 def test_a_timeout_kills_the_process(sandbox: Sandbox) -> None:
     """A command that runs longer than its timeout is gone afterwards."""
     with pytest.raises(TimeoutException):
