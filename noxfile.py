@@ -18,7 +18,8 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
-# Not the benchmarks: without --strict, which a busy machine cannot pass, they check nothing.
+# Not the benchmarks: without --strict, which a busy machine cannot pass, they check nothing. Not E2B's own suite: it
+# needs a clone of E2B's repository.
 nox.options.sessions = ["lint", "typing", "tests", "browser", "notebooks"]
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
@@ -121,6 +122,6 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def sdk_suite(session: nox.Session) -> None:
-    """E2B's own tests of its Python SDK, against the wheel: `-- CLONE [--sdk VERSION]... [--times N] [PATH...]`."""
-    _install_wheel(session, "test")
+    """E2B's own tests of its SDK, against the embedded server: `-- CLONE [PATH...] [--sdk VERSION]... [--times N]`."""
+    session.install(".[test]")
     session.run("python", "-m", "tests.sdk_suite.run", *session.posargs)

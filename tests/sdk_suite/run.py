@@ -1,6 +1,6 @@
 """Runs E2B's own tests of its Python SDK against the embedded server: `nox -s sdk_suite -- REPOSITORY`.
 
-    python -m tests.sdk_suite.run REPOSITORY [--sdk VERSION]… [--times N] [PATH…]
+    python -m tests.sdk_suite.run REPOSITORY [PATH…] [--sdk VERSION]… [--times N]
 
 The tests come from a clone of E2B's repository, as they are committed there; the SDK comes from the package index, in
 a virtual environment for each version. A server is started for the run in a directory of its own, with
@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", default=["tests"], help="parts of the suite, such as tests/sync (all)")
     parser.add_argument("--sdk", action="append", metavar="VERSION", help="the suite's own, and the newest")
     parser.add_argument("--times", type=int, default=1, metavar="N", help="how often, in a row (1)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # a path may come after an option
     # As Ctrl-C does, so that the server ends whoever ends this.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="e2b-magic-suite-") as directory:
