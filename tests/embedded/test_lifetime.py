@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import pytest
 from e2b_magic.embedded.containment import leftover
 from e2b_magic.embedded.containment.bubblewrap import AGENT
 from e2b_magic.embedded.containment.removal import reclaim
+from e2b_magic.embedded.sandbox import machine
+from e2b_magic.embedded.sandbox.sandbox import Sandbox
+from e2b_magic.exceptions import ConfigurationError
+
+Start = Callable[..., Awaitable[Sandbox]]
 
 # The launcher, without which this machine cannot contain anything, skips these tests with all others.
 pytestmark = [pytest.mark.sandbox, pytest.mark.usefixtures("launcher")]
@@ -187,3 +193,29 @@ def test_a_title_alone_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for process in sleeping:
             process.kill()
             process.wait()
+
+
+async def test_a_kill_need_not_wait_for_the_disk(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While unmounting takes its time, a kill that does not want the files returns, with every process dead."""
+    may_go = threading.Event()
+    unmount = machine._unmount
+
+    def slowly(mounts: int, done: Callable[[], object]) -> None:
+        may_go.wait(60)
+        unmount(mounts, done)
+
+    monkeypatch.setattr(machine, "_unmount", slowly)
+    sandbox = await start()
+    if sandbox._machine._mounts is None:
+        pytest.skip("the kernel does not let this user hold a sandbox's mounts")
+    agent = psutil.Process(sandbox.agent)
+    await sandbox.kill(unmounted=False)
+    assert not agent.is_running()
+    assert not sandbox.ended.done()
+    with pytest.raises(ConfigurationError, match="running"):
+        await start(directory=sandbox.directory)
+    may_go.set()
+    assert await sandbox.ended == "it was killed"
+    again = await start(directory=sandbox.directory)
+    await again.kill()
+    assert again.ended.done()

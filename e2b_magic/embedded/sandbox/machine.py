@@ -1,6 +1,10 @@
 """A contained machine from its start to its end: bubblewrap outside, the agent inside, the channel between.
 
 Whatever ends first (bubblewrap, the agent, or the agent's good manners), everything ends, and `ended` tells why.
+
+The last process that leaves a mount namespace unmounts what is in it, and to unmount an overlay is to write all that
+the file system beneath has in memory, the host's own files too. So the daemon holds the namespace, and lets go of it in
+a thread when every process is dead: who kills a sandbox waits for them, and only who wants its files for the disk.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ import asyncio
 import os
 import re
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +56,8 @@ class Machine:
         state: Its directory.
         group: Its control group; None where there are none.
         agent: The agent's process id; 0 before there is one, and at the end.
-        ended: Resolves with the reason, in a few words, when all of it is gone.
+        dead: Resolves when no process of it is left.
+        ended: Resolves with the reason, in a few words, when all of it is gone, its mounts too.
     """
 
     def __init__(
@@ -63,12 +69,14 @@ class Machine:
         self.agent = 0
         self._groups = launcher.groups
         self._freezer: Freezer | None = None
+        self.dead: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[str] = loop.create_future()
         self._told_later = told
         self._launched = launched
         self._ready: asyncio.Future[None] = loop.create_future()
         self._reason = ""
         self._agent: int | None = None
+        self._mounts: int | None = None
         # First, since it may fail: nothing listens yet.
         self._bubblewrap = os.pidfd_open(launched.bubblewrap.pid)
         self._channel = Channel(launched.channel, self._told, self._end)
@@ -149,6 +157,7 @@ class Machine:
 
     async def _begin(self, settings: Mapping[str, Any]) -> None:
         self._agent = await self._find_agent()
+        self._mounts = _hold_mounts(self.agent)
         if self.group is not None:
             await self._enter(self.group)
         with suppress(Gone):  # why it is gone, `_ready` tells
@@ -190,7 +199,7 @@ class Machine:
         """Ends it all; when bubblewrap is gone too, `ended` says so."""
         self._reason = self._reason or reason
         self._channel.close()
-        if self.ended.done():
+        if self.dead.done():
             return
         if self._agent is None:
             asyncio.get_running_loop().add_reader(self._launched.information, self._end_early)
@@ -235,10 +244,20 @@ class Machine:
         self._agent, self.agent = None, 0
         if self.group is not None and self._groups is not None:
             self._groups.discard(self.group)
-        self.state.close()
         if not self._ready.done():
             self._ready.set_exception(ContainmentError(f"A sandbox could not be started: {complaint or self._reason}."))
             self._ready.exception()  # seen: who starts it may have been cancelled meanwhile
+        self.dead.set_result(None)
+        if self._mounts is None:
+            self._gone()
+        else:
+            # A thread of its own: on a busy disk it may take seconds, in which no other work is to want for threads.
+            unmounting = (self._mounts, lambda: loop.call_soon_threadsafe(self._gone))
+            threading.Thread(target=_unmount, args=unmounting, name="sandbox unmounting", daemon=True).start()
+
+    def _gone(self) -> None:
+        """Lets go of the directory, which another sandbox may have from now on."""
+        self.state.close()
         self.ended.set_result(self._reason)
 
     def _complaint(self) -> str:
@@ -250,12 +269,19 @@ class Machine:
         lines = text.strip().splitlines()
         return lines[-1] if lines else ""
 
-    async def kill(self, reason: str = "it was killed") -> None:
-        """Ends it; returns when all of it is dead and reaped. The directory stays."""
+    async def kill(self, reason: str = "it was killed", *, unmounted: bool = True) -> None:
+        """Ends it; the directory stays.
+
+        Args:
+            reason: Why, in a few words.
+            unmounted: Whether to return only when all of it is gone; else when all of it is dead and reaped.
+        """
         self._end(reason)
-        done, _ = await asyncio.wait({self.ended}, timeout=KILL_TIMEOUT)
+        done, _ = await asyncio.wait({self.dead}, timeout=KILL_TIMEOUT)
         if not done:
             self._launched.bubblewrap.kill()
+            await asyncio.shield(self.dead)
+        if unmounted:
             await asyncio.shield(self.ended)
 
     async def freeze(self) -> None:
@@ -265,7 +291,7 @@ class Machine:
             AgentError: It is gone.
             FreezeError: This machine does not let the server do that.
         """
-        if self._agent is None or self.ended.done():
+        if self._agent is None or self.dead.done():
             raise AgentError("gone", "the sandbox has ended")
         freezer = self._freezer = Freezer(self.agent, self.group)
         try:
@@ -326,6 +352,24 @@ def _hold(pid: int, parent: int) -> int | None:
         pass  # and then reaped
     os.close(held)
     return None
+
+
+def _hold_mounts(pid: int) -> int | None:
+    """Gives a descriptor of a process's mount namespace; None where the kernel does not let the daemon have it.
+
+    By what then has the id, should the process be gone: to hold any namespace does nothing but keep it.
+    """
+    try:
+        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _unmount(mounts: int, done: Callable[[], object]) -> None:
+    """Lets go of a mount namespace that no process is in any more, which waits for the disk."""
+    os.close(mounts)
+    with suppress(RuntimeError):  # the loop is closed: the daemon ends
+        done()
 
 
 async def _undo(starting: Awaitable[Machine]) -> None:

@@ -122,9 +122,14 @@ class Sandbox:
     def _stop_processes(self) -> None:
         self._machine.tell({"do": "kill_all"})
 
-    async def kill(self) -> None:
-        """Ends the sandbox; returns when all of it is dead and reaped. Its directory stays."""
-        await self._machine.kill()
+    async def kill(self, *, unmounted: bool = True) -> None:
+        """Ends the sandbox; its directory stays.
+
+        Args:
+            unmounted: Whether to return only when all of it is gone, so that its directory can be used again; else
+                when all of it is dead and reaped, without waiting for the disk.
+        """
+        await self._machine.kill(unmounted=unmounted)
 
     async def set_environment(self, envs: Mapping[str, str]) -> None:
         """Replaces the variables that the sandbox was started with, for processes that are started from now on.

@@ -97,7 +97,7 @@ class Server:
 def _raise_descriptor_limit() -> int:
     """Lets the server open as many descriptors as it may, and says how many.
 
-    The usual soft limit of 1,024 is for programs that call select(2); each sandbox takes about six, each of its
+    The usual soft limit of 1,024 is for programs that call select(2); each sandbox takes about seven, each of its
     processes three, each connection one. What runs in a sandbox has a limit of its own.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

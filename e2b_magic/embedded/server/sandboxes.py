@@ -327,13 +327,14 @@ class Sandboxes:
         return sandbox.ending
 
     async def _end(self, sandbox: LiveSandbox) -> None:
-        await sandbox.contained.kill()
-        _log.info("sandbox %s ended: %r", sandbox.id, sandbox.contained.ended.result())
-        # Nobody has to wait for that: to remove some forty directories takes longer than all the rest.
-        self._carry_on(_remove(sandbox.record))
+        await sandbox.contained.kill(unmounted=False)
+        # Nobody has to wait for that: to unmount and to remove some forty directories takes longer than all the rest.
+        self._carry_on(_remove(sandbox))
 
 
-async def _remove(record: Record) -> None:
+async def _remove(sandbox: LiveSandbox) -> None:
+    record = sandbox.record
+    _log.info("sandbox %s ended: %r", record.id, await asyncio.shield(sandbox.contained.ended))
     async with record.changing:  # its files may just be copied
         try:
             await in_thread(remove_state, record.directory)
