@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Unpack
+from typing import Any, Unpack
 
 from e2b_magic.client.background import Job, OnEvent
 from e2b_magic.client.history import HistoryVerbs
@@ -84,6 +84,23 @@ class CommandVerbs(HistoryVerbs):
         Raises:
             InvalidRequestError: There is no such execution, or it had variables or an input that are not given.
         """
+        return self.execute_command(on_event=on_event, **self._again(execution, envs, timeout))
+
+    async def arerun_execution(
+        self,
+        execution: str | ExecutionResult,
+        *,
+        envs: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the same words as in rerun_execution
+        on_event: OnEvent | None = None,
+    ) -> ExecutionResult:
+        """Does what `rerun_execution` does; to cancel it ends the command."""
+        return await self.aexecute_command(on_event=on_event, **self._again(execution, envs, timeout))
+
+    def _again(
+        self, execution: str | ExecutionResult, envs: Mapping[str, str] | None, timeout: float | None
+    ) -> dict[str, Any]:
+        """Gives the command and the options with which a past execution is run once more."""
         record = self.get_execution(execution) if isinstance(execution, str) else execution
         if missing := [name for name in record.env_names if name not in (envs or {})]:
             raise InvalidRequestError(
@@ -91,16 +108,8 @@ class CommandVerbs(HistoryVerbs):
             )
         if record.had_input:
             raise InvalidRequestError("The command had an input, which is kept nowhere: run it anew, with its input")
-        return self.execute_command(
-            record.command,
-            project=record.project,
-            cwd=record.cwd,
-            user=record.user,
-            envs=envs,
-            timeout=timeout,
-            refresh=True,
-            on_event=on_event,
-        )
+        where = {name: getattr(record, name) for name in ("command", "project", "cwd", "user")}
+        return {**where, "envs": envs, "timeout": timeout, "refresh": True}
 
     def _rerun(self, record: ExecutionResult, envs: Mapping[str, str] | None = None) -> ExecutionResult:
         return self.rerun_execution(record, envs=envs)

@@ -76,13 +76,13 @@ class FileVerbs(Verbs):
         Raises:
             RemotePathError: The file is not UTF-8 text.
         """
-        content = self.read_file(path, limit=limit, on_event=on_event, **options)
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            raise RemotePathError(
-                f"{path} is not UTF-8 text (byte {error.start:,} of {len(content):,}): read it as bytes"
-            ) from None
+        return _text(path, self.read_file(path, limit=limit, on_event=on_event, **options))
+
+    async def aread_text(
+        self, path: str, *, limit: int = READ_LIMIT, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> str:
+        """Does what `read_text` does."""
+        return _text(path, await self.aread_file(path, limit=limit, on_event=on_event, **options))
 
     def list_files(
         self, path: str = "~", *, on_event: OnEvent | None = None, **options: Unpack[Where]
@@ -197,3 +197,26 @@ class FileVerbs(Verbs):
         """Does what `make_directory` does."""
         here = self._here(options, Where)
         return await self._submit(lambda emit: self._work.make_directory(path, here, emit), on_event).wait_async()
+
+    async def acopy_file(
+        self, path: str, to: str, *, recursive: bool = False, on_event: OnEvent | None = None, **options: Unpack[Where]
+    ) -> FileEntry:
+        """Does what `copy_file` does."""
+        here = self._here(options, Where)
+        return await self._submit(lambda emit: self._work.copy(path, to, recursive, here, emit), on_event).wait_async()
+
+    async def afind_files(
+        self, path: str = "~", *, on_event: OnEvent | None = None, **options: Unpack[FindOptions]
+    ) -> Found:
+        """Does what `find_files` does."""
+        here = self._here(options, FindOptions)
+        return await self._submit(lambda emit: self._work.find(path, here, emit), on_event).wait_async()
+
+
+def _text(path: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise RemotePathError(
+            f"{path} is not UTF-8 text (byte {error.start:,} of {len(content):,}): read it as bytes"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from e2b_magic.client.awaited_transfers import AwaitedTransferVerbs
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.open_transfer import OnProgress, untold
 from e2b_magic.client.options import Unseen, Where
 from e2b_magic.client.project_source import Content, ProjectSource
 from e2b_magic.client.servers import ServerVerbs
-from e2b_magic.client.transfers import TransferVerbs
+from e2b_magic.client.threads import in_thread, on_this_loop
 from e2b_magic.client.trees.scanning import Tree
 from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.records import Project
@@ -120,7 +122,7 @@ class _Setup:
             self.on_event(Progress(text))
 
 
-class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
+class ProjectVerbs(HistoryVerbs, AwaitedTransferVerbs, ServerVerbs):
     """Making projects."""
 
     def setup_project(
@@ -157,6 +159,18 @@ class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
             self._recorder.keep_project(name, path=answer["path"])
         return self.use_project(name)
 
+    async def asetup_project(
+        self,
+        name: str,
+        *,
+        on_progress: OnProgress = untold,
+        on_event: OnEvent | None = None,
+        **options: Unpack[SetupOptions],
+    ) -> Project:
+        """Does what `setup_project` does; to cancel it ends what runs in the sandbox."""
+        told, heard = on_this_loop(on_progress), on_event and on_this_loop(on_event)
+        return await in_thread(lambda: self.setup_project(name, on_progress=told, on_event=heard, **options))
+
     def _prepared(self, name: str, options: SetupOptions, on_progress: OnProgress, on_event: OnEvent | None) -> _Setup:
         check_port(options.get("port"))
         source = ProjectSource(
@@ -178,7 +192,7 @@ class ProjectVerbs(HistoryVerbs, TransferVerbs, ServerVerbs):
             keep(name, state="failed", reason=str(error))
             raise
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
+            interrupted = isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
             keep(name, state="interrupted" if interrupted else "failed", reason=type(error).__name__)
             raise
         else:

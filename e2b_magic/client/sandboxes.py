@@ -188,21 +188,21 @@ class SandboxVerbs(Verbs):
         Args:
             everywhere: Give the strays too: those from other stores of this machine that are gone, or do not have them.
         """
-        return self._collecting(SandboxWork.orphans, everywhere)
+        return self._collecting(SandboxWork.orphans, everywhere).wait()
 
     def kill_orphans(self, *, everywhere: bool = False) -> list[SandboxState]:
         """Ends the sandboxes that `list_orphans` gives, and gives them."""
-        return self._collecting(SandboxWork.kill_orphans, everywhere)
+        return self._collecting(SandboxWork.kill_orphans, everywhere).wait()
 
     def _collecting(
         self, do: Callable[..., Coroutine[Any, Any, list[SandboxState]]], everywhere: bool
-    ) -> list[SandboxState]:
+    ) -> Job[list[SandboxState]]:
         fates = (Fate.ORPHAN, Fate.STRAY) if everywhere else (Fate.ORPHAN,)
 
         def collect(work: SandboxWork, request: ListSandboxes, emit: Emit) -> Coroutine[Any, Any, list[SandboxState]]:
             return do(work, request, emit, *fates)
 
-        return self._job(collect, ListSandboxes, None).wait()
+        return self._job(collect, ListSandboxes, None)
 
     def get_sandbox_metrics(self, project: str | None = None) -> list[SandboxMetrics]:
         """Gives what a project's sandbox used of processor, memory and disk, oldest first.
@@ -239,3 +239,19 @@ class SandboxVerbs(Verbs):
     def delete_snapshot(self, snapshot_id: str) -> bool:
         """Throws a snapshot away and says whether there was one."""
         return self._job(SandboxWork.delete_snapshot, DeleteSnapshot, None, snapshot_id=snapshot_id).wait()
+
+    async def alist_orphans(self, *, everywhere: bool = False) -> list[SandboxState]:
+        """Does what `list_orphans` does."""
+        return await self._collecting(SandboxWork.orphans, everywhere).wait_async()
+
+    async def akill_orphans(self, *, everywhere: bool = False) -> list[SandboxState]:
+        """Does what `kill_orphans` does."""
+        return await self._collecting(SandboxWork.kill_orphans, everywhere).wait_async()
+
+    async def alist_snapshots(self) -> list[Snapshot]:
+        """Does what `list_snapshots` does."""
+        return await self._job(SandboxWork.list_snapshots, ListSnapshots, None).wait_async()
+
+    async def adelete_snapshot(self, snapshot_id: str) -> bool:
+        """Does what `delete_snapshot` does."""
+        return await self._job(SandboxWork.delete_snapshot, DeleteSnapshot, None, snapshot_id=snapshot_id).wait_async()

@@ -16,6 +16,7 @@ from typing import Any, Unpack
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.open_transfer import OnProgress, Place, received, untold
 from e2b_magic.client.options import Where
+from e2b_magic.client.threads import wait_for
 from e2b_magic.client.trees.comparing import differs, excluded, topmost
 from e2b_magic.client.trees.packing import pack, pieces_of
 from e2b_magic.client.trees.scanning import Exclusions, Tree, entry_at, scan, with_checksum
@@ -178,7 +179,7 @@ class TransferVerbs(Verbs):
 
     def ask(self, request: Request, on_event: OnEvent | None = None) -> dict[str, Any]:
         """Gives the data that the worker answers a request with."""
-        return self._submit(lambda emit: self._work.call(request, emit), on_event).wait()
+        return wait_for(self._submit(lambda emit: self._work.call(request, emit), on_event))
 
     def _place(self, options: Where, on_event: OnEvent | None) -> Place:
         here = self._here(options, Where)

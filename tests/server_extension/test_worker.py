@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -143,29 +143,42 @@ def test_a_request_is_cancelled_by_its_id(http: httpx.Client) -> None:
     assert http.delete("worker/stream/one-to-cancel").status_code == 404
 
 
-def test_fifty_streams_at_once_are_not_mixed(http: httpx.Client) -> None:
-    """Fifty commands stream at once: each gets its own lines, all of them, and other routes answer meanwhile."""
+def _waits(http: httpx.Client, load: Callable[[int], object]) -> tuple[list[Any], list[float]]:
+    """Puts a load of fifty on the server; gives what each of it gives, and how long other routes take meanwhile."""
+    base = str(http.base_url).removesuffix("e2b-magic/")
+    with ThreadPoolExecutor(50) as pool:
+        loads = [pool.submit(load, number) for number in range(50)]
+        waits = []
+        while not all(one.done() for one in loads):
+            for route in ("api/status", "e2b-magic/health"):
+                began = time.monotonic()
+                assert http.get(f"{base}{route}").status_code == 200
+                waits.append(time.monotonic() - began)
+            time.sleep(0.01)
+    return [one.result() for one in loads], sorted(waits)
 
-    def one(number: int) -> list[dict[str, Any]]:
-        command = f"for i in 1 2 3 4 5; do echo {number}-$i; sleep 0.2; done"
+
+def test_fifty_streams_at_once_are_not_mixed(http: httpx.Client) -> None:
+    """Each of fifty gets its own lines; other routes wait at most 100 ms longer than beside as many bare requests."""
+
+    def stream(number: int) -> list[dict[str, Any]]:
+        command = f"for i in 1 2 3 4 5 6 7 8 9; do echo {number}-$i; sleep 0.2; done"
         with http.stream("POST", "worker/stream", json=run(command)) as response:
             return told(response)
 
+    def bare(number: int) -> None:
+        for _ in range(9):
+            http.get(f"{str(http.base_url).removesuffix('e2b-magic/')}api")
+            time.sleep(0.2)
+
     http.post("worker", json=run("true"))
-    api = f"{str(http.base_url).removesuffix('e2b-magic/')}api"
-    with ThreadPoolExecutor(50) as pool:
-        streams = [pool.submit(one, number) for number in range(50)]
-        waits = []
-        while not all(stream.done() for stream in streams):
-            began = time.monotonic()
-            assert http.get(api).status_code == 200
-            waits.append(time.monotonic() - began)
-            time.sleep(0.02)
-    for number, stream in enumerate(streams):
-        text = "".join(event.get("text", "") for event in stream.result())
-        assert text.split() == [f"{number}-{i}" for i in range(1, 6)]
-    # 100 ms on a quiet machine; a generous bound on the middle one, since the fifty clients share it.
-    assert sorted(waits)[len(waits) // 2] < 0.5
+    _, peer = _waits(http, bare)
+    streams, waits = _waits(http, stream)
+    for number, events in enumerate(streams):
+        text = "".join(event.get("text", "") for event in events)
+        assert text.split() == [f"{number}-{i}" for i in range(1, 10)]
+    # Nine of ten: the others come while fifty commands start at once on as many processors as there are.
+    assert waits[len(waits) * 9 // 10] < 0.1 + peer[-1]
 
 
 def test_the_log_has_a_line_for_each_request(http: httpx.Client, server: Any) -> None:
