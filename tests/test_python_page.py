@@ -14,6 +14,7 @@ import pytest
 import e2b_magic
 from e2b_magic import exceptions
 from e2b_magic.client import Client
+from e2b_magic.client.awaited_transfers import AwaitedTransferVerbs
 from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.completion import CompletionVerbs
 from e2b_magic.client.files import FileVerbs
@@ -33,7 +34,7 @@ BEGIN, END = "<!-- reference: begin -->\n", "<!-- reference: end -->"
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "Commands": (CommandVerbs,),
-    "Files": (FileVerbs, TransferVerbs),
+    "Files": (FileVerbs, TransferVerbs, AwaitedTransferVerbs),
     "Projects and servers": (ProjectVerbs, ServerVerbs),
     "Commands in the background": (JobVerbs,),
     "Sandboxes": (SandboxVerbs,),
@@ -67,9 +68,9 @@ def _verbs(kinds: tuple[type, ...]) -> Iterator[str]:
         for name, verb in vars(kind).items():
             if name.startswith("_") or name in INNER or not inspect.isfunction(verb):
                 continue
-            if name.startswith("a") and name[1:] in vars(kind):
+            if name.startswith("a") and hasattr(Client, name[1:]):
                 continue  # told beside its twin
-            twin = f" `a{name}` is awaited." if f"a{name}" in vars(kind) else ""
+            twin = f" `a{name}` is awaited." if hasattr(Client, f"a{name}") else ""
             yield f"| `{name}({_arguments(verb)})` | {_sentence(verb)}{twin} |"
 
 
