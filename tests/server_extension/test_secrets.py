@@ -119,6 +119,28 @@ def test_the_key_is_in_no_process(server: Any, kernel: Kernel, elsewhere: Endpoi
 
 
 @pytest.mark.sandbox
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_key_is_nowhere_in_a_kernels_memory(server: Any, kernel: Kernel, elsewhere: Endpoint) -> None:
+    """Whatever the kernel's process holds, a text that a cell makes is found there, and no part of the key is."""
+    process = int(kernel.execute("import os; mark = ''.join(['in-', 'memory-', '7c1f']); print(os.getpid())"))
+    held = b"".join(_memory(process))
+    assert b"in-memory-7c1f" in held
+    assert elsewhere.api_key[4:].encode() not in held
+
+
+def _memory(process: int) -> Iterator[bytes]:
+    """Gives what a process holds in memory of its own, as far as it can be read."""
+    with Path(f"/proc/{process}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{process}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            begin, end = (int(part, 16) for part in span.split("-"))
+            if rights.startswith("rw") and end - begin < 2**30:
+                with suppress(OSError):  # such as what is reserved and was never used
+                    memory.seek(begin)
+                    yield memory.read(end - begin)
+
+
+@pytest.mark.sandbox
 def test_a_requests_own_key_is_used_for_it_and_kept_nowhere(
     start_jupyter: Callable[..., Any], elsewhere: Endpoint
 ) -> None:
@@ -127,14 +149,17 @@ def test_a_requests_own_key_is_used_for_it_and_kept_nowhere(
     headers = {"Authorization": f"token {server.token}"}
     with httpx.Client(base_url=f"{server.url}e2b-magic/", headers=headers, timeout=60, trust_env=False) as http:
         for route in ("worker", "worker/stream"):
-            assert "authentication" in http.post(route, json=run("true")).text
+            refused = http.post(route, json=run("true")).text
+            assert "authentication" in refused
+            assert OTHER_KEY[4:] not in refused
             own = http.post(route, json=run("echo in-$((6 * 7))", api_key=elsewhere.api_key))
             assert "in-42" in own.text
             assert elsewhere.api_key[4:] not in own.text
             assert "authentication" in http.post(route, json=run("true")).text
     for path in server.folder.rglob("*"):
         if path.is_file():
-            assert elsewhere.api_key[4:].encode() not in path.read_bytes(), path
+            for key in (elsewhere.api_key, OTHER_KEY):
+                assert key[4:].encode() not in path.read_bytes(), path
 
 
 def test_settings_are_taken_out_of_an_environment() -> None:
