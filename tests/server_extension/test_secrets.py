@@ -80,7 +80,7 @@ def test_a_kernel_works_without_a_key(kernel: Kernel) -> None:
     assert "from-42" in kernel.execute("%e2b run --no-cache echo from-$((6 * 7))")
     assert "E2B_API" not in kernel.execute("import os; print(list(os.environ))")
     errors = [message["ename"] for message in kernel.messages if message["type"] == "error"]
-    assert errors == ["CommandFailedError", "InvalidRequestError", "BackendError", "RemoteFileNotFoundError"]
+    assert errors == ["CommandFailedError", "InvalidRequestError", "InvalidRequestError", "RemoteFileNotFoundError"]
 
 
 @pytest.mark.sandbox
