@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from e2b_magic.client.background import OnEvent
 from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.worker.protocol import binary
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.transfers import PIECE, CloseTransfer, ListTree, ReceivePiece, SendPiece
+
+DISCARDING: Final = 1.0
+"""How long to wait for a transfer that broke off to be discarded, in seconds."""
 
 OnProgress = Callable[[int, int], None]
 """Takes the bytes that have gone and those that there are."""
@@ -28,12 +33,14 @@ class Place:
 
     Attributes:
         asking: Gives the data that a worker answers a request with.
+        starting: Sends a request, whether or not anybody waits for its answer.
         target: The fields by which a request finds the sandbox.
         user: The user there.
         on_event: Called with what the worker tells on the way.
     """
 
     asking: Callable[[Request, OnEvent | None], dict[str, Any]]
+    starting: Callable[[Request], Future[dict[str, Any]]]
     target: dict[str, Any]
     user: str | None
     on_event: OnEvent | None
@@ -52,14 +59,13 @@ class Place:
 
     @contextmanager
     def transfer(self, kind: type[Request], **fields: Any) -> Iterator[Transfer]:
-        """Gives an open transfer, which is discarded when what is done with it fails."""
-        opened = self.ask(kind, user=self.user, **fields)
-        transfer = Transfer(self, opened["transfer"])
+        """Gives an open transfer, which is discarded when what is done with it fails, its opening included."""
+        transfer = Transfer(self, uuid.uuid4().hex)
         try:
+            self.ask(kind, user=self.user, transfer=transfer.id, **fields)
             yield transfer
         except BaseException:
-            with suppress(E2BMagicError):  # what is told is what went wrong first
-                transfer.close(discard=True)
+            transfer.discard()
             raise
 
 
@@ -85,9 +91,15 @@ class Transfer:
         """Gives the next piece; an empty one at the end."""
         return binary(self.place.ask(ReceivePiece, transfer=self.id)["content"])
 
-    def close(self, *, discard: bool = False) -> dict[str, Any]:
-        """Ends it, and gives what came of it; or leaves nothing of it behind."""
-        return self.place.ask(CloseTransfer, transfer=self.id, discard=discard)
+    def close(self) -> dict[str, Any]:
+        """Ends it, and gives what came of it."""
+        return self.place.ask(CloseTransfer, transfer=self.id)
+
+    def discard(self) -> None:
+        """Leaves nothing of it behind; in a sandbox that is slow to answer, a while after this has returned."""
+        discarding = self.place.starting(CloseTransfer(**self.place.target, transfer=self.id, discard=True))
+        with suppress(TimeoutError, CancelledError, E2BMagicError):  # what is told is what went wrong first
+            discarding.result(timeout=DISCARDING)
 
 
 class _Received(io.RawIOBase):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Unpack
@@ -24,9 +25,14 @@ from e2b_magic.client.trees.unpacking import Unpacking, replace_file
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import FileError, InvalidRequestError, RemoteFileNotFoundError, RemotePathError
 from e2b_magic.records import TransferResult, TreeEntry
+from e2b_magic.worker.protocol import Event
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.files import RemoveFile
 from e2b_magic.worker.requests.transfers import PIECE, OpenDownload, OpenUpload
+
+
+async def _unheard(event: Event) -> None:
+    """Takes the events of what nobody waits for."""
 
 
 class TransferVerbs(Verbs):
@@ -181,9 +187,12 @@ class TransferVerbs(Verbs):
         """Gives the data that the worker answers a request with."""
         return wait_for(self._submit(lambda emit: self._work.call(request, emit), on_event))
 
+    def _start_asking(self, request: Request) -> Future[dict[str, Any]]:
+        return self.in_background(lambda: self._work.call(request, _unheard))
+
     def _place(self, options: Where, on_event: OnEvent | None) -> Place:
         here = self._here(options, Where)
-        return Place(self.ask, self._work.target(here), here.get("user"), on_event)
+        return Place(self.ask, self._start_asking, self._work.target(here), here.get("user"), on_event)
 
     @contextmanager
     def _changing(self, place: Place) -> Iterator[None]:

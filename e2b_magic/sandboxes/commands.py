@@ -22,6 +22,7 @@ from e2b_magic.exceptions import (
     SandboxUnreachableError,
 )
 from e2b_magic.output import OutputBuffer
+from e2b_magic.sandboxes.finishing import finishing
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.process_tree import signal_tree
@@ -170,17 +171,19 @@ class Execution:
                 raise SandboxGoneError("The sandbox ended while the command ran; its files are lost")
 
     async def _end(self, handle: AsyncCommandHandle[None], ended: asyncio.Task[int]) -> None:
-        """Ends the command and all that it started, within `ENDING` seconds."""
+        """Ends the command and all that it started; what takes longer than `ENDING` seconds goes on by itself."""
         try:
             async with asyncio.timeout(ENDING):
-                await signal_tree(self.lease.sandbox, handle.pid, "INT", self.request.user)
-                await asyncio.wait([ended], timeout=GRACE)
-                await signal_tree(self.lease.sandbox, handle.pid, "KILL", self.request.user)
-                await asyncio.wait([ended], timeout=GRACE / 2)
+                await finishing(self._signal(handle, ended))
         except (TimeoutError, E2BMagicError) as error:
-            # The sandbox does not answer, or is gone: what runs there is out of reach, and the caller has to be
-            # told of the interruption itself.
+            # The sandbox is slow to answer, or gone. The caller has to be told of the interruption itself.
             _log.warning("the interrupted command may still run in %s: %s", self.lease.sandbox_id, error)
+
+    async def _signal(self, handle: AsyncCommandHandle[None], ended: asyncio.Task[int]) -> None:
+        await signal_tree(self.lease.sandbox, handle.pid, "INT", self.request.user)
+        await asyncio.wait([ended], timeout=GRACE)
+        await signal_tree(self.lease.sandbox, handle.pid, "KILL", self.request.user)
+        await asyncio.wait([ended], timeout=GRACE / 2)
 
 
 async def _exit_code(handle: AsyncCommandHandle[None]) -> int:

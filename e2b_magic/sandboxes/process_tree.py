@@ -44,6 +44,10 @@ async def signal_tree(sandbox: AsyncSandbox, pid: int, signal: str, user: str | 
         signal: The signal's name without `SIG`.
         user: Who runs it; signals are sent as that user.
     """
-    script = f"{TREE}\ntree {pid}\nkill -s {signal} $wanted 2>/dev/null; true"
+    # Killed until nothing is left: what is forked between the look and the kill is found by its session. Any other
+    # signal is sent once, as a terminal would.
+    rounds = 3 if signal == "KILL" else 1
+    again = f"for round in $(seq {rounds}); do tree {pid}; kill -s {signal} $wanted 2>/dev/null || break; done"
+    script = f"{TREE}\n{again}; true"
     with translating():
         await sandbox.commands.run(script, user=user, timeout=5, request_timeout=5)

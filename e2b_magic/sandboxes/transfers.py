@@ -63,7 +63,9 @@ class Transfer:
     """
 
     def __init__(self, manager: SandboxManager, lease: Lease, request: OpenUpload | OpenDownload, part: str) -> None:
-        self.id = uuid.uuid4().hex
+        if request.transfer in manager.kept:
+            raise InvalidRequestError(f"There is a transfer {request.transfer} already: choose another id")
+        self.id = request.transfer
         self.lease = lease
         self.request = request
         self.part = part
@@ -103,10 +105,13 @@ class Transfer:
         assert self.task is not None  # noqa: S101  as in `put`
         if self.pieces.empty() and not self.task.done():
             taking = asyncio.create_task(self.pieces.get())
-            await asyncio.wait([taking, self.task], return_when=asyncio.FIRST_COMPLETED)
-            if taking.done():
+            try:
+                await asyncio.wait([taking, self.task], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not taking.done():
+                    taking.cancel()
+            if taking.done() and not taking.cancelled():
                 return taking.result()
-            taking.cancel()
         if self.pieces.empty():
             self.task.result()
             return None
@@ -173,7 +178,7 @@ def _entries(text: str, sums: dict[str, str]) -> list[TreeEntry]:
 
 
 async def open_upload(manager: SandboxManager, request: OpenUpload, emit: Emit) -> dict[str, Any]:
-    """Opens an upload and gives its id.
+    """Opens an upload, and gives the path that it goes to.
 
     Raises:
         RemotePathError: A directory stands where a file is to be, or the reverse.
@@ -188,7 +193,7 @@ async def open_upload(manager: SandboxManager, request: OpenUpload, emit: Emit) 
         part = f"/tmp/.e2b-magic-{mark}.tar" if request.archive else posixpath.join(directory, f".{name}.{mark}")  # noqa: S108  a path inside the sandbox
         upload = Transfer(manager, lease, request, part)
         upload.begin(_upload(upload))
-        return {"transfer": upload.id, "path": target}
+        return {"path": target}
 
 
 def _placed(request: OpenUpload, directory: bool) -> str:
@@ -216,7 +221,7 @@ async def _upload(upload: Transfer) -> None:
 
 
 async def open_download(manager: SandboxManager, request: OpenDownload, emit: Emit) -> dict[str, Any]:
-    """Opens a download and gives its id.
+    """Opens a download, and gives the path that it comes from.
 
     Raises:
         RemoteFileNotFoundError: There is nothing at the path.
@@ -229,7 +234,7 @@ async def open_download(manager: SandboxManager, request: OpenDownload, emit: Em
         part = f"/tmp/.e2b-magic-{uuid.uuid4().hex}.tar" if request.archive else ""  # noqa: S108  a path inside the sandbox
         download = Transfer(manager, lease, request, part)
         download.begin(_download(download))
-        return {"transfer": download.id, "path": info.path}
+        return {"path": info.path}
 
 
 async def _download(download: Transfer) -> None:

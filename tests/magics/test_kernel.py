@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import time
@@ -185,29 +184,3 @@ def test_a_kernel_completes_remote_paths(kernel: Kernel) -> None:
         while "inside/found.txt" not in matches:  # on a busy machine the first answer comes after Tab's
             assert time.monotonic() < deadline
             matches = complete(code, len(code), reply=True, timeout=30)["content"]["matches"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("cell", "rounds"),
-    [("%e2b run --no-cache echo on; sleep 54321 & sleep 54321", 12), ("%e2b put {big} big", 8)],
-    ids=["a command", "an upload"],
-)
-def test_an_interrupt_at_any_moment_is_felt(kernel: Kernel, tmp_path: Path, cell: str, rounds: int) -> None:
-    """Whenever the stop button comes, the kernel is back within 2 s, no process is left, and the next cell works."""
-    manager, client = kernel
-    chance = random.Random(rounds)
-    big = tmp_path / "big"
-    with big.open("wb") as file:
-        file.truncate(2 * 1024**3)
-    execute(client, f"big = {str(big)!r}\nr = %e2b run --quiet true")
-    for _ in range(rounds):
-        identity = client.execute(cell)
-        time.sleep(chance.uniform(0, 0.4))
-        began = time.monotonic()
-        manager.interrupt_kernel()
-        list(published(client, identity))
-        assert time.monotonic() - began < PROMPT_WITHIN + 1  # one for a machine on which much else runs
-        assert text_of(execute(client, "r = %e2b run --no-cache echo next"), "stdout") == "next\n"
-    search = "grep -laz 5432[1] /proc/[0-9]*/cmdline | wc -l"
-    assert text_of(execute(client, f"r = %e2b run --no-cache {search}"), "stdout") == "0\n"

@@ -7,13 +7,15 @@ a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.worker.requests.base import Request, check_text
 from e2b_magic.worker.requests.files import OnPath
 
+_TRANSFER_ID: Final = re.compile(r"[0-9a-f]{32}")
 PIECE = 4 * 1024 * 1024
 """The largest piece, in bytes: large enough that a request's own cost vanishes in it."""
 
@@ -32,10 +34,21 @@ class ListTree(OnPath):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenUpload(OnPath):
-    """Open an upload; the answer's `transfer` is its id.
+class _Opening(OnPath):
+    transfer: str
+
+    def __post_init__(self) -> None:
+        OnPath.__post_init__(self)
+        if not _TRANSFER_ID.fullmatch(self.transfer):
+            raise InvalidRequestError(f"{self.transfer!r} cannot name a transfer: use 32 hexadecimal digits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenUpload(_Opening):
+    """Open an upload.
 
     Attributes:
+        transfer: Its id, the client's choice, so that one whose answer it never heard can be discarded.
         archive: Whether the pieces are a tar archive to be unpacked in the directory `path`, which is made.
         name: What a file is called, should a directory stand at `path`.
         mode: The file's permission bits; as the sandbox makes it when None.
@@ -47,7 +60,7 @@ class OpenUpload(OnPath):
     mode: int | None = None
 
     def __post_init__(self) -> None:
-        OnPath.__post_init__(self)
+        _Opening.__post_init__(self)
         if "/" in self.name or self.name in (".", ".."):
             raise InvalidRequestError(f"{self.name!r} cannot name a file: leave out its directories")
         check_text("The name", self.name)
@@ -56,10 +69,11 @@ class OpenUpload(OnPath):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenDownload(OnPath):
-    """Open a download; the answer's `transfer` is its id.
+class OpenDownload(_Opening):
+    """Open a download.
 
     Attributes:
+        transfer: Its id, the client's choice.
         archive: Whether to give the directory at `path` as a tar archive.
         names: What to put into the archive, relative to `path`; everything when empty.
     """
