@@ -19,7 +19,7 @@ pytestmark = pytest.mark.sandbox
 
 LEFT = (
     "grep -laz 5432[1] /proc/[0-9]*/cmdline | wc -l; "
-    "find ~ /tmp -name '.big.*' -o -name '.tree.*' -o -name '.e2b-magic*' | wc -l; "
+    "find ~ /tmp -name '.big.*' -o -name '.tree.*' -o -name '.e2b-magic-*' | wc -l; "
     "stat -c %s big 2>/dev/null || echo none"
 )
 """What counts the processes and the half-written files that are left, and says how large the uploaded file is."""
