@@ -67,13 +67,14 @@ def _left(kernel: Session, project: str) -> str:
 @pytest.mark.parametrize(
     ("cell", "rounds", "longest"),
     [
-        ("%e2b run --no-cache echo on; sleep 54321 & sleep 54321", 15, 0.3),
+        ("%e2b run --no-cache echo on; sleep 54321", 12, 0.3),
+        ("%e2b run --no-cache echo on; sleep 54321 & sleep 54321", 4, 0.3),
         ("%e2b run --no-cache echo over", 7, 0.02),
         ("%e2b put {here}/big big", 10, 0.4),
         ("%e2b put {here}/tree tree", 8, 0.3),
         ("%e2b setup made --template python --install 'echo installing; sleep 54321'", 8, 0.3),
     ],
-    ids=["a command", "a command's last moments", "a file", "a tree", "a setup"],
+    ids=["a command", "a command with another behind it", "a command's last moments", "a file", "a tree", "a setup"],
 )
 def test_the_stop_button_is_obeyed_at_any_moment(
     kernel: Session, allowed: float, cell: str, rounds: int, longest: float
