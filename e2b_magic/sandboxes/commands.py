@@ -22,7 +22,7 @@ from e2b_magic.exceptions import (
     SandboxUnreachableError,
 )
 from e2b_magic.output import OutputBuffer
-from e2b_magic.sandboxes.finishing import finishing
+from e2b_magic.sandboxes.finishing import finishing, heed_cancellation
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.process_tree import signal_tree
@@ -69,6 +69,7 @@ class Execution:
             CommandTimeoutError: It ran longer than the request allows and was ended.
             SandboxGoneError: The sandbox ended under it.
         """
+        heed_cancellation()
         handle = await self._start()
         # One task reads the end, and it is only ever waited for with asyncio.wait: to await it would hand a
         # cancellation on to the SDK's stream, and what the command still says while it is being ended would be lost.

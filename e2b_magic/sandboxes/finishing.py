@@ -22,6 +22,20 @@ async def finishing(work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(task)
 
 
+def heed_cancellation() -> None:
+    """Raises the cancellation of this task that somebody it called has taken for an end of their own.
+
+    `asyncio.wait_for` of Python 3.11 drops one that comes together with its result, and so may a library. Who begins
+    something that lasts asks here first: nobody would cancel it a second time.
+
+    Raises:
+        asyncio.CancelledError: The task was cancelled, and goes on all the same.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def _ended(task: asyncio.Task[Any]) -> None:
     _going_on.discard(task)
     if not task.cancelled():
