@@ -39,7 +39,7 @@ class Creation:
     metadata: Mapping[str, str]
     envs: Mapping[str, str] = field(repr=False)
     allow_internet_access: bool | None
-    network: Mapping[str, Any] | None
+    network: Mapping[str, Any] | None = field(repr=False)
     auto_pause: bool = False
     auto_pause_memory: bool = True
     auto_resume: bool = False

@@ -151,9 +151,12 @@ def test_nothing_goes_past_it(served: InProcess, socks: Socks, public: Listener)
 
 
 def test_its_password_is_told_by_nobody(served: InProcess, socks: Socks) -> None:
-    """The details of a sandbox show its proxy, and not the password."""
+    """The details of a sandbox show its proxy, and not the password, which is in no repr and not inside either."""
     sandbox = _proxied(served, socks.port).sandbox
     with served.control() as control:
         told: httpx.Response = control.get(f"/sandboxes/{sandbox.sandbox_id}")
     assert told.json()["network"]["egressProxy"] == {"address": f"{PUBLIC}:{socks.port}", "username": "me"}
+    record = served.sandboxes.record(sandbox.sandbox_id)
+    assert record is not None
+    assert "canary" not in repr(record.creation)
     assert "canary" not in sandbox.commands.run("cat /proc/*/environ | tr '\\0' '\\n'; true").stdout
