@@ -79,15 +79,28 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
 
 
+# On the oldest Python every test that needs no sandbox is run, and of the others one road through each layer.
+ROADS = (
+    "tests/client/test_transfers.py",
+    "tests/embedded/server/test_process.py",
+    "tests/magics/test_kernel.py",
+    "tests/magics/test_run.py",
+    "tests/sandboxes/test_commands.py",
+    "tests/sandboxes/test_jobs.py",
+    "tests/sandboxes/test_setup.py",
+)
+
+
 @nox.session(python=OLDEST_AND_NEWEST)
 def tests(session: nox.Session) -> None:
     """The tests, against the wheel: all on the newest Python, on the oldest the roads that lead through every layer."""
     _install_wheel(session, "test")
-    # What is left out there tries the kernel, the registries, Jupyter's server and widgets by themselves.
-    left_out = ("embedded", "panels", "server_extension")
-    less = ("-m", "not slow and not network", *(f"--ignore=tests/{folder}" for folder in left_out))
-    chosen = () if session.python == OLDEST_AND_NEWEST[-1] else less
-    session.run("pytest", "tests", "--ignore=tests/browser", *chosen, *session.posargs)
+    if session.python == OLDEST_AND_NEWEST[-1]:
+        session.run("pytest", "tests", "--ignore=tests/browser", *session.posargs)
+        return
+    alone = ("tests", "--ignore=tests/browser", "-m", "not sandbox and not slow and not network")
+    session.run("pytest", *alone, *session.posargs)
+    session.run("pytest", *ROADS, "-m", "sandbox and not slow and not network", *session.posargs)
 
 
 @nox.session

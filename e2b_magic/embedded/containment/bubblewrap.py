@@ -154,7 +154,8 @@ def _environment(layout: Layout) -> Iterator[Rule]:
     if layout.interpreter.library_path:
         variables["LD_LIBRARY_PATH"] = layout.interpreter.library_path
     set_each = tuple(word for name, value in variables.items() for word in ("--setenv", name, value))
-    yield Rule("environment", ("--clearenv", *set_each))
+    yield Rule("environment", ("--clearenv",))
+    yield Rule("variables", set_each)
 
 
 def rules(layout: Layout) -> Iterator[Rule]:
