@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ipywidgets import HTML, FileUpload, Text
@@ -13,7 +12,7 @@ from e2b_magic.client import Client
 from e2b_magic.client.changes import Change, ExecutionChanged, ProjectChanged, SettingsChanged
 from e2b_magic.exceptions import InvalidRequestError, RemoteFileNotFoundError
 from e2b_magic.panels.ask import Ask
-from e2b_magic.panels.carrying import UPLOAD_LIMIT, bring, hand_over, save, upload
+from e2b_magic.panels.carrying import UPLOAD_LIMIT, Transfers, bring, hand_over, save, upload
 from e2b_magic.panels.controls import FITTING, button, line
 from e2b_magic.panels.editor import Editor
 from e2b_magic.panels.fields import on_enter
@@ -54,6 +53,7 @@ class FilesPanel(View):
         self.upload = FileUpload(multiple=True, tooltip=told)
         self.upload.observe(self._uploaded, "value")
         self.ask = Ask(self)
+        self.transfers = Transfers(self)
         self.editor = Editor(self)
         self.rows = Rows(self._pressed, self._turned, heading=f"{'size':>8}  name", empty="There is nothing here.")
         self.choice = HTML()
@@ -80,6 +80,7 @@ class FilesPanel(View):
                 button("From path…", brought, self._ask_to_bring, icon="hdd-o"),
             ),
             self.ask,
+            self.transfers,
             self.rows,
             self.chosen_line,
             self.editor,
@@ -260,13 +261,23 @@ class FilesPanel(View):
             self.editor.leave()
 
     def _ask_to_bring(self) -> None:
-        question = f"File or directory of this kernel's machine, to go into {self._target}"
-        self.ask.for_text(question, "", "Bring", lambda local: self._carry(bring, local, self._target))
+        project, target = self._project, self._target
+        question = f"File or directory of this kernel's machine, to go into {target}"
+
+        def carry(local: str) -> None:
+            self.transfers.begin(f"Bringing {local} to {target}", bring, project, local, target)
+
+        self.ask.for_text(question, "", "Bring", carry)
 
     def _ask_to_save(self) -> None:
-        if (entry := self._chosen) is not None:
-            question = f"Where {entry.name} goes on this kernel's machine"
-            self.ask.for_text(question, entry.name, "Save", lambda local: self._carry(save, entry, local))
+        if (entry := self._chosen) is None:
+            return
+        project = self._project
+
+        def carry(local: str) -> None:
+            self.transfers.begin(f"Saving {entry.path} to {local}", save, project, entry, local)
+
+        self.ask.for_text(f"Where {entry.name} goes on this kernel's machine", entry.name, "Save", carry)
 
     async def _existing(self, directory: str) -> list[FileEntry]:
         try:
@@ -288,17 +299,14 @@ class FilesPanel(View):
 
     def _download(self) -> None:
         if (entry := self._chosen) is not None:
-            self._carry(hand_over, entry, self.link)
-
-    def _carry(self, way: Callable[..., Coroutine[Any, Any, None]], *what: Any) -> None:
-        project = self._project
-        self.start(lambda: way(self, project, *what))
+            self.transfers.begin(f"Reading {entry.path}", hand_over, self._project, entry, self.link)
 
     def _uploaded(self, change: Any) -> None:
         files = change["new"]
         if files:
             self.upload.value = ()
-            self._carry(upload, files, self._target)
+            names = ", ".join(file["name"] for file in files[:3])
+            self.transfers.begin(f"Uploading {names}", upload, self._project, files, self._target)
 
 
 def _row(branch: Branch, *, chosen: bool) -> Row:

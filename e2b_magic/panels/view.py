@@ -44,11 +44,6 @@ class Message(HTML):  # type: ignore[misc]  # ipywidgets has no types
         """Says what was done."""
         self.value = f'<div class="e2b-note" role="status">{html.escape(one_line(text))}</div>'
 
-    def tell_progress(self, text: str, share: float) -> None:
-        """Says how far something is, as a part of 1."""
-        bar = f'<progress max="1" value="{share:.3f}"></progress>'
-        self.value = f'<div class="e2b-note" role="status">{html.escape(one_line(text))} {bar} {share:.0%}</div>'
-
     def fail(self, error: Exception) -> None:
         """Says what went wrong."""
         line = str(error) if isinstance(error, E2BMagicError) else f"e2b-magic failed with {type(error).__name__}"
