@@ -120,7 +120,7 @@ class HistoryPanel(View):
         self._facts.value = _facts(record)
         self._output.show_result(record)
         self._magic.value = as_magic(record, self.client.project)
-        self._magic.rows = self._magic.value.count("\n") + 1
+        self._magic.rows = max(2, self._magic.value.count("\n") + 1)  # one long line needs two on a narrow page
         self.details.layout.display = None
         where, later = self._where
         self._show_rows(where=where, later=later)

@@ -106,7 +106,7 @@ class Jupyter:
         return body
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """Gives a Jupyter server with directories, settings and an embedded server of its own."""
     yield from serve(tmp_path_factory.mktemp("jupyter"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .conftest import Jupyter
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
+WIDTHS = {"": 860, "-narrow": 400}
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 PREPARE = (
     "mkdir -p src/shapes data && printf 'import math\\n\\n\\ndef area(radius: float) -> float:\\n    return math.pi * "
@@ -30,7 +31,7 @@ TESTS = (
 
 
 def main() -> None:
-    """Takes every picture, light and dark."""
+    """Takes every picture: each tab, light and dark, wide and on 400 pixels."""
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(exist_ok=True)
@@ -39,7 +40,6 @@ def main() -> None:
     try:
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-            _take_narrow(browser, jupyter)
             for theme in THEMES:
                 _take_all(browser, jupyter, theme)
             browser.close()
@@ -48,15 +48,17 @@ def main() -> None:
 
 
 def _take_all(browser: Browser, jupyter: Jupyter, theme: str) -> None:
-    page = open_notebook(browser, jupyter, "lab", f"{theme}.ipynb", f"{LOAD}\n%e2b use {theme}", PANEL, width=860)
+    page = open_notebook(browser, jupyter, "notebook", f"{theme}.ipynb", f"{LOAD}\n%e2b use {theme}", PANEL)
     panel = PanelPage(page)
     execute(page, "apputils:change-theme", {"theme": THEMES[theme]})
-    execute(page, "application:toggle-left-area")
 
     def take(tab: str) -> None:
         page.mouse.move(5, 5)
-        page.wait_for_timeout(700)
-        panel.root.screenshot(path=IMAGES / f"panel-{tab}-{theme}.png")
+        for suffix, width in WIDTHS.items():
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(700)
+            panel.root.screenshot(path=IMAGES / f"panel-{tab}{suffix}-{theme}.png")
+        page.set_viewport_size({"width": 1100, "height": 900})
 
     for command in (PREPARE, "python3 -c 'print(6 * 7)'", "ls -la src/shapes", TESTS):
         panel.run(command)
@@ -91,17 +93,6 @@ def _take_all(browser: Browser, jupyter: Jupyter, theme: str) -> None:
     take("sandbox")
     panel.turn_to("Settings")
     take("settings")
-    page.close()
-
-
-def _take_narrow(browser: Browser, jupyter: Jupyter) -> None:
-    page = open_notebook(browser, jupyter, "notebook", "narrow.ipynb", LOAD, PANEL, width=400)
-    panel = PanelPage(page)
-    panel.run("python3 -c 'print(6 * 7)'")
-    panel.output("42")
-    page.mouse.move(5, 5)
-    page.wait_for_timeout(500)
-    panel.root.screenshot(path=IMAGES / "panel-narrow-light.png")
     page.close()
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -139,8 +140,31 @@ def test_a_server_is_started_and_its_page_seen(lab: PanelPage) -> None:
     lab.row("stopped").wait_for()
 
 
-def test_hostile_output_and_names_are_inert(lab: PanelPage) -> None:
+def test_a_snapshot_and_a_fork_are_made(lab: PanelPage) -> None:
+    """Snapshot and Fork ask for a name and say what they made; the fork's project has the files."""
+    lab.turn_to("Run").run("echo forked > forked.txt; echo written")
+    lab.output("written")
+    lab.turn_to("Sandbox").sees("ends in")
+    lab.press("Snapshot")
+    lab.answer("of-the-browser")
+    lab.sees("Took snapshot")
+    lab.press("Fork")
+    lab.answer("the-copy")
+    lab.sees("Project the-copy has a copy")
+    lab.turn_to("Settings").root.get_by_label("Project", exact=True).fill("the-copy")
+    lab.press("Use")
+    lab.sees("The current project is the-copy")
+    lab.turn_to("Run").run("cat forked.txt; exit 4")
+    lab.badge("exit 4")
+    lab.output("forked")
+    lab.turn_to("Settings").root.get_by_label("Project", exact=True).fill("default")
+    lab.press("Use")
+    lab.sees("The current project is default")
+
+
+def test_hostile_output_and_names_are_inert(panel: PanelPage) -> None:
     """HTML and scripts in output, names, files and commands are shown as text and do nothing."""
+    lab = panel
     lab.turn_to("Run").run(f"echo '{HOSTILE}'; touch '<img src=x onerror=window.pwned=2>'")
     lab.output(HOSTILE)
     lab.turn_to("Files")
@@ -182,26 +206,28 @@ def _until(condition: Any, page: Page) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_a_reload_and_a_restart(browser: Browser, jupyter: Jupyter) -> None:
+@pytest.mark.parametrize("frontend", ["lab", "notebook"])
+def test_a_reload_and_a_restart(browser: Browser, jupyter: Jupyter, frontend: str) -> None:
     """After a reload the panel lives on; after a restart of the kernel the cell brings one with the old history."""
-    page = open_notebook(browser, jupyter, "lab", "again.ipynb", LOAD, PANEL)
+    name = f"again-{frontend}.ipynb"
+    page = open_notebook(browser, jupyter, frontend, name, LOAD, PANEL)
     panel = PanelPage(page)
     panel.run("echo before the reload")
     panel.output("before the reload")
     execute(page, "docmanager:save")
-    path = jupyter.root / "again.ipynb"
+    path = jupyter.root / name
     _until(lambda: "widget-view" in path.read_text(), page)
     page.reload()
     panel.output("before the reload")
     panel.run("echo after the reload")
     panel.output("after the reload")
-    session = next(
-        one for one in json.loads(jupyter.ask("GET", "/api/sessions")) if one["path"].endswith("again.ipynb")
-    )
+    sessions = json.loads(jupyter.ask("GET", "/api/sessions"))
+    session = next(one for one in sessions if one["path"].endswith(name))
+    page.evaluate("document.querySelector('.e2b-tabs').dataset.old = 'yes'")
     jupyter.ask("POST", f"/api/kernels/{session['kernel']['id']}/restart")
     wait_for_kernel(page)
     execute(page, "notebook:run-all-cells")
-    page.wait_for_timeout(1000)
+    page.wait_for_selector(".e2b-tabs:not([data-old]) input")  # what is typed into the old panel, nobody hears
     panel.run("echo after the restart")
     panel.output("after the restart")
     panel.turn_to("History")
@@ -209,20 +235,31 @@ def test_a_reload_and_a_restart(browser: Browser, jupyter: Jupyter) -> None:
     page.close()
 
 
-def test_it_shows_quickly(lab: PanelPage) -> None:
-    """On a warm kernel the panel is seen within 300 ms of the call, as soon as the machine is calm for that long."""
-    times: list[float] = []
-    while len(times) < 20 and min(times, default=300) >= 300:
-        times.append(lab.page.evaluate(_MEASURE_SHOWING))
-    print("shown after", [round(one) for one in times], "ms")
-    assert times[-1] < 300
+def test_it_shows_quickly(browser: Browser, jupyter: Jupyter) -> None:
+    """On a warm kernel the panel is seen within 300 ms of the call, beside as many plain fields in the same page."""
+    fields = "import ipywidgets\nipywidgets.VBox([ipywidgets.Text() for _ in range(26)])"
+    page = open_notebook(browser, jupyter, "lab", "quick.ipynb", LOAD, PANEL, fields)
+    PanelPage(page).sees("on this machine")
+    page.wait_for_selector(".jp-OutputArea .widget-vbox:not(.e2b):not(.e2b *) input")
+    ours: list[float] = []
+    plain: list[float] = []
+    while len(ours) < 5 or (len(ours) < 20 and min(ours) >= 300):  # as soon as the machine is calm for that long
+        ours.append(page.evaluate(_MEASURE_SHOWING, [1, ".e2b-tabs"]))
+        plain.append(page.evaluate(_MEASURE_SHOWING, [2, ".widget-vbox"]))
+    page.close()
+    ratio = median(ours) / median(plain)
+    print(
+        f"shown after {median(ours):.0f} ms, at best {min(ours):.0f}; as many fields {median(plain):.0f}: {ratio:.1f}"
+    )
+    assert min(ours) < 300
+    assert ratio < 4
 
 
-# Runs the second cell again and waits for the new panel's field, frame by frame.
-_MEASURE_SHOWING = """async () => {
+# Runs a cell again and waits for a field in its new output, frame by frame.
+_MEASURE_SHOWING = """async ([cell, selector]) => {
   const notebook = window.jupyterapp.shell.currentWidget.content;
-  notebook.activeCellIndex = 1;
-  const output = () => notebook.widgets[1].node.querySelector('.e2b-tabs');
+  notebook.activeCellIndex = cell;
+  const output = () => notebook.widgets[cell].node.querySelector(`.jp-OutputArea ${selector}`);
   const before = output();
   const began = performance.now();
   window.jupyterapp.commands.execute('notebook:run-cell');
@@ -315,18 +352,3 @@ def test_a_narrow_page_is_usable(browser: Browser, jupyter: Jupyter) -> None:
         over = page.evaluate("el => el.scrollWidth - el.clientWidth", panel.root.element_handle())
         assert over <= 1, tab
     page.close()
-
-
-def test_controls_have_names(lab: PanelPage) -> None:
-    """Every button, field and list that is seen has a name that a screen reader says."""
-    for tab in ("Run", "Files", "History", "Server", "Sandbox", "Settings"):
-        lab.turn_to(tab)
-        lab.page.wait_for_timeout(500)
-        nameless = lab.page.evaluate(_NAMELESS, lab.root.element_handle())
-        assert nameless == [], tab
-
-
-_NAMELESS = """root => [...root.querySelectorAll('button, input, select, textarea')]
-  .filter(el => el.offsetParent !== null)
-  .filter(el => !(el.textContent.trim() || el.title || (el.labels && [...el.labels].some(l => l.textContent.trim()))))
-  .map(el => el.outerHTML.slice(0, 200))"""
