@@ -81,13 +81,10 @@ def typing(session: nox.Session) -> None:
 
 # On the oldest Python every test that needs no sandbox is run, and of the others one road through each layer.
 ROADS = (
-    "tests/client/test_transfers.py",
     "tests/embedded/server/test_process.py",
     "tests/magics/test_kernel.py",
     "tests/magics/test_run.py",
     "tests/sandboxes/test_commands.py",
-    "tests/sandboxes/test_jobs.py",
-    "tests/sandboxes/test_setup.py",
 )
 
 
