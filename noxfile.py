@@ -79,7 +79,7 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
 
 
-# On the oldest Python every test that needs no sandbox is run, and of the others one road through each layer.
+# On the oldest Python the tests of the kernel's side that need no sandbox are run, and one road through each layer.
 ROADS = (
     "tests/embedded/server/test_process.py",
     "tests/magics/test_kernel.py",
@@ -95,7 +95,8 @@ def tests(session: nox.Session) -> None:
     if session.python == OLDEST_AND_NEWEST[-1]:
         session.run("pytest", "tests", "--ignore=tests/browser", *session.posargs)
         return
-    alone = ("tests", "--ignore=tests/browser", "-m", "not sandbox and not slow and not network")
+    left_out = (f"--ignore=tests/{folder}" for folder in ("browser", "embedded", "panels", "server_extension"))
+    alone = ("tests", *left_out, "-m", "not sandbox and not slow and not network")
     session.run("pytest", *alone, *session.posargs)
     session.run("pytest", *ROADS, "-m", "sandbox and not slow and not network", *session.posargs)
 
