@@ -62,10 +62,16 @@ def test_it_is_not_written(path: str, odd: Sandbox) -> None:
 def test_links_that_lead_out_are_followed_inside(odd: Sandbox, canary: tuple[Path, str]) -> None:
     """What is written by way of a link lands in the sandbox, or nowhere; the host's file stays as it was."""
     assert not odd.files.exists("to-a-folder/canary")
-    odd.files.make_dir(str(canary[0].parent))
-    odd.files.write("to-the-host", "changed")
-    assert odd.files.read(str(canary[0])) == "changed"
-    odd.files.remove(str(canary[0]))
+    try:
+        odd.files.make_dir(str(canary[0].parent))
+    except SandboxException:
+        # Nobody may make it there inside, as where the tests' own directory is outside /tmp.
+        with pytest.raises(SandboxException):
+            odd.files.write("to-the-host", "changed")
+    else:
+        odd.files.write("to-the-host", "changed")
+        assert odd.files.read(str(canary[0])) == "changed"
+        odd.files.remove(str(canary[0]))
     assert canary[0].read_text() == canary[1]
 
 
