@@ -26,7 +26,7 @@ class Ask(HBox):  # type: ignore[misc]  # ipywidgets has no types
         self.answer = Text(continuous_update=False)
         self.yes = button("OK", "Do it", self._agree)
         self.no = button("Cancel", "Do nothing", self.dismiss)
-        on_enter(view, self.answer, self._agree)
+        on_enter(self.answer, self._agree)
         super().__init__([self._question, self.answer, self.yes, self.no], layout={"display": "none"})
         self.add_class("e2b-line")
 

@@ -9,20 +9,19 @@ from typing import Any, Final
 from ipywidgets import Password
 from traitlets import Unicode
 
-from e2b_magic.panels.view import View
-
 _UNDERWAY: Final = 0.4
 """How long after Enter the text that was typed before it may still be on its way, in seconds."""
+_BEHIND: Final = 0.1
+"""How late a loop may wake to have kept up with what it is sent, in seconds."""
 
 
-def on_enter(view: View, field: Any, act: Callable[[], None]) -> None:
+def on_enter(field: Any, act: Callable[[], None]) -> None:
     """Calls a function when Enter is pressed in a field, once the kernel has the text.
 
     A core field says "submit" at Enter and sends what was typed, if that is new, right after it. So the text is waited
     for a moment; when none comes it was there already.
 
     Args:
-        view: Whose field it is.
         field: A Text or Combobox, made with `continuous_update=False`: it sends its text at Enter, and when it is left.
         act: Called in any thread.
     """
@@ -34,15 +33,22 @@ def on_enter(view: View, field: Any, act: Callable[[], None]) -> None:
             waiting = False
             act()
 
-    async def settle() -> None:
-        await asyncio.sleep(_UNDERWAY)
-        fire()
+    def wait() -> None:
+        # On the loop by which the front end's messages come: no other can tell whether some lie there unread.
+        loop = asyncio.get_running_loop()
+        loop.call_later(_UNDERWAY, settle, loop, loop.time() + _UNDERWAY)
+
+    def settle(loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if loop.time() - due > _BEHIND:
+            wait()
+        elif field.comm is not None:  # else it was closed meanwhile
+            fire()
 
     def submitted(_: Any, content: dict[str, Any], buffers: Any) -> None:
         nonlocal waiting
         if content.get("event") == "submit":
             waiting = True
-            view.start(settle)
+            wait()
 
     field.on_msg(submitted)
     field.observe(lambda change: fire(), "value")

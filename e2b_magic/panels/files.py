@@ -48,7 +48,7 @@ class FilesPanel(View):
 
     def _build(self) -> None:
         self.directory = Text(value=self._tree.root, description="Directory", continuous_update=False, style=FITTING)
-        on_enter(self, self.directory, lambda: self.go_to(self.directory.value))
+        on_enter(self.directory, lambda: self.go_to(self.directory.value))
         told = f"Send files of this computer, {size(UPLOAD_LIMIT)} each at most"
         self.upload = FileUpload(multiple=True, tooltip=told)
         self.upload.observe(self._uploaded, "value")

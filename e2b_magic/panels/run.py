@@ -49,7 +49,7 @@ class RunPanel(View):
         self._text = Refresh(self, self._tell_output)
         self.executor.observe(lambda change: self._text.ask(), "output")
         self.executor.observe(lambda change: self._state.ask(), ["running", "result", "error", "progress"])
-        on_enter(self, self.command, self.run)
+        on_enter(self.command, self.run)
         self._past = self._past_commands()
         self._offer_past()
 

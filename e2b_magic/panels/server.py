@@ -65,7 +65,7 @@ class ServerPanel(View):
         self.rows = Rows(self._pressed, lambda step: None, heading=heading, empty="")
         self.link = HTML()
         self.output = OutputBox("Log of the server")
-        on_enter(self, self.command, self.begin)
+        on_enter(self.command, self.begin)
         hidden = {"display": "none", "width": "100%"}
         self.details = VBox([line(self.link, self.stop_button), self.output], layout=hidden)
         self.show(

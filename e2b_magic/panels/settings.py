@@ -41,7 +41,7 @@ class SettingsPanel(View):
         )
         self.login_button = self._button("Log in", "Use E2B's cloud from here on", self.login)
         self.logout_button = self._button("Log out", "Forget the key, and use the embedded server", self._logout)
-        on_enter(self, self.project, self.use)
+        on_enter(self.project, self.use)
         self.show(
             line(self.project, self.use_button),
             line(self.backend),

@@ -57,7 +57,13 @@ class PanelPage:
 
     def output(self, text: str) -> None:
         """Waits until a text is seen in a command's output."""
-        self.root.locator(".e2b-well:visible", has_text=text).first.wait_for(timeout=PATIENCE)
+        from playwright.sync_api import TimeoutError as NotSeen
+
+        try:
+            self.root.locator(".e2b-well:visible", has_text=text).first.wait_for(timeout=PATIENCE)
+        except NotSeen as error:
+            error.add_note(f"the panel shows {self.root.inner_text()!r}")
+            raise
 
     def badge(self, text: str) -> None:
         """Waits until a state is seen."""

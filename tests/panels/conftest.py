@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,10 +33,16 @@ def press(button: Any) -> None:
 
 
 def enter(field: Any, text: str) -> None:
-    """Types a text into a field and presses Enter, in the order in which a page tells of it."""
-    field._handle_custom_msg({"event": "submit"}, [])
-    if field.value != text:
-        field.set_state({"value": text})
+    """Types a text into a field and presses Enter, as a page tells of it: in this order, on a loop."""
+
+    async def tell() -> None:
+        field._handle_custom_msg({"event": "submit"}, [])
+        if field.value != text:
+            field.set_state({"value": text})
+        else:
+            await asyncio.sleep(0.5)
+
+    asyncio.run(tell())
 
 
 def widgets_alive() -> set[str]:
