@@ -68,13 +68,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
+def _wants_root(item: pytest.Item) -> bool:
+    """Says whether a test tries what this user cannot do, not being root."""
+    return item.get_closest_marker("root") is not None and os.geteuid() != 0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips for an ordinary user what root alone can do, with the reason that the mark gives."""
+    if _wants_root(item):
+        (mark,) = item.iter_markers("root")
+        pytest.skip(f"only as root: {mark.args[0]}")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Turns a skipped test of sandboxes or browsers into a failure where they are required, as in the gate."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     needed = {"sandbox", "browser"} & set(item.keywords)
-    if report.skipped and needed and os.environ.get("E2B_MAGIC_REQUIRE_SANDBOX"):
+    if report.skipped and needed and not _wants_root(item) and os.environ.get("E2B_MAGIC_REQUIRE_SANDBOX"):
         report.outcome = "failed"
         report.longrepr = f"E2B_MAGIC_REQUIRE_SANDBOX is set and this was skipped: {report.longrepr}"
 

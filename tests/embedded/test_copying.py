@@ -187,7 +187,7 @@ def test_nothing_is_copied_over_another(original: Path, copy: Path) -> None:
         copying._copy(os.open(original, os.O_RDONLY), StateDirectory.open(copy, empty=True))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sandboxes have the user's own id")
+@pytest.mark.root("an ordinary user's sandboxes have the user's own id")
 def test_a_copy_has_an_owner_of_its_own(original: Path, copy: Path) -> None:
     """Root's copy belongs, whole, to another user id than the original."""
     (original / "home" / "dir").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -54,7 +53,8 @@ asyncio.run(main())
 
 @pytest.mark.sandbox
 @pytest.mark.usefixtures("launcher")
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounts an overlay, as root")
+@pytest.mark.root("mounts an overlay")
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="makes a mount namespace with unshare")
 def test_where_no_layer_can_be_usr_is_read_only(tmp_path: Path) -> None:
     """With the state on an overlay, as in a container, sandboxes run on a read-only /usr, and the report says so."""
     for name in ("lower", "upper", "work", "merged"):

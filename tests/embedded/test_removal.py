@@ -149,7 +149,7 @@ def test_a_link_to_another_place_is_no_place_to_reclaim(tmp_path: Path) -> None:
     assert outside.is_dir()
 
 
-_as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives sandboxes user ids of their own")
+_as_root = pytest.mark.root("only root gives sandboxes user ids of their own")
 
 
 def _reclaimed_from(uid: int, states: Path) -> int | None:

@@ -48,7 +48,7 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
         StateDirectory.open(tmp_path / "box")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sandboxes have the user's own id")
+@pytest.mark.root("an ordinary user's sandboxes have the user's own id")
 def test_an_identity_is_nobodys(tmp_path: Path) -> None:
     """Root's sandboxes get ids far from any account's, each another."""
     chosen = {identity.choose(tmp_path / str(number)) for number in range(20)}

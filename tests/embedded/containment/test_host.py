@@ -193,7 +193,7 @@ def _host_ids(sandbox: Sandbox) -> set[int]:
     return {int(number) for line in lines for number in line}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no other id to run as")
+@pytest.mark.root("an ordinary user has no other id to run as")
 def test_roots_sandboxes_are_not_root(contained: Sandbox, options: dict[str, Any], boxes: Boxes) -> None:
     """Under root's server a sandbox is, to the host, an unprivileged user of its own; but for that, it is root."""
     other = Sandbox.create(**options)

@@ -156,7 +156,7 @@ def test_a_directory_that_others_may_write_is_refused(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root("only root can give files away")
 def test_another_users_server_is_not_trusted(directory: Path) -> None:
     """Neither another user's directory is believed, nor a file of theirs in ours, nor a process of theirs."""
     with subprocess.Popen(["sleep", "60"], user=65534, group=65534, extra_groups=[], cwd="/") as process:
