@@ -7,13 +7,16 @@ them; the agent hands each connection out, and here it is read, judged and serve
     ├── request        the head of a request: bounded, and read strictly
     │   └── destination    a host and a port, or a refusal: what is no plain name and no plain address gets no further
     ├── policy         what the sandbox's creator allows and denies (`allow_out`, `deny_out`)
+    │   ├── names          names of hosts, as rules write them
+    │   └── transforms     headers that its creator has put into requests (`rules`)
     ├── lookups        a name's addresses, a bounded number of lookups at a time
     ├── gateway        the machine's side: judges the very addresses that are dialled, and dials them
     │   ├── addresses      what no sandbox may reach, whatever its policy says: the machine, its network, metadata
     │   ├── upstream       a proxy that this machine itself has to use
     │   └── socks          a proxy of the sandbox's creator's own
     ├── doctor         what is said of it before a server starts
-    └── relay, exchange    a tunnel's bytes, and a plain request's
+    ├── relay, exchange    a tunnel's bytes, and a plain request's
+    └── streams        a connection's two directions, plain or by TLS
 
 Whatever cannot be judged is refused. A refusal is an answer of one line (`refusals`) that names the rule.
 """

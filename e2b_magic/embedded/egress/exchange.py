@@ -6,8 +6,6 @@ one. So each connection serves one request; a client that wants more makes anoth
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +13,10 @@ from dataclasses import dataclass
 import h11
 
 from e2b_magic.embedded.egress.refusals import Refusal
-from e2b_magic.embedded.egress.relay import CHUNK, Pulse, supervise
+from e2b_magic.embedded.egress.relay import Pulse, supervise
 from e2b_magic.embedded.egress.request import Request
+from e2b_magic.embedded.egress.streams import CHUNK, Stream
+from e2b_magic.embedded.egress.transforms import Header, Transform
 
 # What concerns one connection and not the message (RFC 9110, 7.6.1), and what is meant for a proxy alone.
 _HOP_HEADERS = frozenset(
@@ -34,8 +34,6 @@ _HOP_HEADERS = frozenset(
 
 # Bytes that the head of a response may have.
 _RESPONSE_HEAD = 64 * 1024
-
-Header = tuple[bytes, bytes]
 
 
 def _passed_on(headers: Sequence[Header]) -> list[Header]:
@@ -90,19 +88,22 @@ class Exchange:
 
     Args:
         message: The request.
-        inside: The client's socket.
+        inside: The client's stream.
         outside: The origin's.
         pulse: What notes that something moved.
+        transform: What is done to the request's headers; None for nothing.
     """
 
-    def __init__(self, message: Message, inside: socket.socket, outside: socket.socket, pulse: Pulse) -> None:
+    def __init__(
+        self, message: Message, inside: Stream, outside: Stream, pulse: Pulse, transform: Transform | None = None
+    ) -> None:
         self._message = message
         self._client = message.client
         self._origin = h11.Connection(h11.CLIENT, max_incomplete_event_size=_RESPONSE_HEAD)
         self._inside = inside
         self._outside = outside
         self._pulse = pulse
-        self._loop = asyncio.get_running_loop()
+        self._transform = transform
 
     @property
     def answered(self) -> bool:
@@ -119,14 +120,14 @@ class Exchange:
         """
         await supervise(self._pulse, [self._respond(), self._ask()])
 
-    async def _send(self, to: h11.Connection, by: socket.socket, event: h11.Event) -> None:
+    async def _send(self, to: h11.Connection, by: Stream, event: h11.Event) -> None:
         if data := to.send(event):
-            await self._loop.sock_sendall(by, data)
+            await by.send(data)
             self._pulse.beat()
 
-    async def _next(self, side: h11.Connection, of: socket.socket) -> h11.Event | type[h11.PAUSED]:
+    async def _next(self, side: h11.Connection, of: Stream) -> h11.Event | type[h11.PAUSED]:
         while (event := side.next_event()) is h11.NEED_DATA:
-            side.receive_data(await self._loop.sock_recv(of, CHUNK))
+            side.receive_data(await of.receive(CHUNK))
             self._pulse.beat()
         return event  # type: ignore[return-value]  # mypy does not follow `is not NEED_DATA`
 
@@ -134,6 +135,8 @@ class Exchange:
         head = self._message.head
         kept = [header for header in _passed_on(head.headers.raw_items()) if header[0].lower() != b"host"]
         headers = [(b"Host", self._message.host), *kept, (b"Connection", b"close")]
+        if self._transform is not None:
+            headers = self._transform.applied(headers)
         wanted = await self._tell(h11.Request(method=head.method, target=head.target, headers=headers))
         while wanted and isinstance(event := await self._next(self._client, self._inside), h11.Data):
             wanted = await self._tell(h11.Data(data=event.data))
@@ -167,4 +170,4 @@ class Exchange:
         if isinstance(event, h11.EndOfMessage):
             await self._send(self._client, self._inside, h11.EndOfMessage(headers=event.headers))
         with suppress(OSError):  # a client of HTTP/1.0 waits for this; one that has left does not
-            self._inside.shutdown(socket.SHUT_WR)
+            await self._inside.finish()

@@ -17,6 +17,7 @@ from e2b_magic.embedded.egress.lookups import LookUp, Lookups, system_look_up
 from e2b_magic.embedded.egress.policy import Policy
 from e2b_magic.embedded.egress.refusals import Refusal
 from e2b_magic.embedded.egress.socks import SocksProxy
+from e2b_magic.embedded.egress.streams import Plain, Stream
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
 from e2b_magic.exceptions import ConfigurationError
 
@@ -138,6 +139,22 @@ class Gateway:
             return Route(destination, (), upstream)
         return Route(destination, self._judged(destination, addresses, policy), upstream)
 
+    async def check(self, policy: Policy) -> None:
+        """Sees whether a sandbox's own proxy lies where one may.
+
+        It is judged again at each connection, for a name may come to mean another address; but a creator who has named
+        a wrong one learns it at once.
+
+        Args:
+            policy: The sandbox's rules.
+
+        Raises:
+            Refusal: As `route` has it.
+        """
+        if policy.proxy is not None:
+            lookups = Lookups(self.look_up, most=1, timeout=self.bounds.lookup_seconds)
+            await self.route(policy.proxy.destination, Policy(), lookups)
+
     async def _by_proxy(self, proxy: SocksProxy, destination: Destination, policy: Policy, lookups: Lookups) -> Route:
         """Gives the way through a sandbox's own proxy, whose address is judged at each connection like any other.
 
@@ -165,7 +182,7 @@ class Gateway:
             raise Refusal(403, str(refused[addresses[0]]))
         return allowed
 
-    async def dial(self, route: Route) -> socket.socket:
+    async def dial(self, route: Route) -> Stream:
         """Gives a connection along a way that was judged.
 
         Raises:
@@ -178,22 +195,23 @@ class Gateway:
             share = (deadline - time.monotonic()) / (len(route.targets) - number)
             try:
                 async with asyncio.timeout(max(share, 0)):
-                    return await (
-                        _dial(route, target) if route.proxy is None else self._dial_by(route.proxy, route, target)
-                    )
+                    if route.proxy is not None:
+                        return await self._dial_by(route.proxy, route, target)
+                    return Plain(await _dial(route, target))
             except (OSError, Refusal) as error:
                 problem = error
         raise _unreached(route.destination, problem, self.bounds.dial_seconds)
 
-    async def _dial_by(self, proxy: tuple[SocksProxy, Route], route: Route, target: str | Address) -> socket.socket:
+    async def _dial_by(self, proxy: tuple[SocksProxy, Route], route: Route, target: str | Address) -> Stream:
         socks, way = proxy
-        connection = await self.dial(way)
+        stream = await self.dial(way)
         try:
-            await socks.ask(connection, target, route.destination.port)
+            stream = await socks.encrypted(stream)
+            await socks.ask(stream, target, route.destination.port)
         except BaseException:
-            connection.close()
+            stream.close()
             raise
-        return connection
+        return stream
 
 
 async def _dial(route: Route, target: str | Address) -> socket.socket:

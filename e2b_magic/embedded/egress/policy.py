@@ -11,46 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2b_magic.embedded.egress.addresses import Network, faces
-from e2b_magic.embedded.egress.destination import Address, Destination, parse_name
+from e2b_magic.embedded.egress.destination import Address, Destination
+from e2b_magic.embedded.egress.names import NamePattern
 from e2b_magic.embedded.egress.refusals import shown
 from e2b_magic.embedded.egress.socks import SocksProxy
+from e2b_magic.embedded.egress.transforms import Transform, transform_for
 
 # E2B's word for everything (the SDK's `ALL_TRAFFIC`): IPv6 too, which E2B's sandboxes do not have.
 EVERYTHING = ipaddress.IPv4Network("0.0.0.0/0")
 # Every rule is looked at for every connection.
 MOST_RULES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class NamePattern:
-    """Names of hosts: one, or all below one (`*.example.com`), or all (`*`).
-
-    Attributes:
-        name: The name, without what stands for others.
-        below: Whether the names below it are meant, and not the name itself.
-    """
-
-    name: str
-    below: bool
-
-    @classmethod
-    def parse(cls, text: str) -> NamePattern:
-        """Gives the pattern that a text is.
-
-        Raises:
-            ValueError: It is none.
-        """
-        if text == "*":
-            return cls("", below=True)
-        rest = text.removeprefix("*.")
-        return cls(parse_name(rest), below=rest != text)
-
-    def matches(self, name: str) -> bool:
-        """Whether a name, in lower case, is one of those meant."""
-        if not self.below:
-            return name == self.name
-        # With the dot: `evilexample.com` is not below `example.com`.
-        return not self.name or name.endswith(f".{self.name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +33,7 @@ class Policy:
         allowed: The networks of `allow_out`.
         denied: The networks of `deny_out`.
         proxy: `egress_proxy`, by which all that is allowed goes; None for none.
+        transforms: `rules`: what is done to requests that are allowed.
     """
 
     internet: bool = True
@@ -70,6 +41,7 @@ class Policy:
     allowed: tuple[Network, ...] = ()
     denied: tuple[Network, ...] = ()
     proxy: SocksProxy | None = None
+    transforms: tuple[Transform, ...] = ()
 
     @classmethod
     def of(cls, *, internet: bool, allow_out: Sequence[str], deny_out: Sequence[str]) -> Policy:
@@ -107,6 +79,19 @@ class Policy:
         """Whether `allow_out` names the host that is asked for."""
         host = destination.host
         return isinstance(host, str) and any(pattern.matches(host) for pattern in self.allowed_names)
+
+    def transform(self, destination: Destination) -> Transform | None:
+        """Gives what is done to requests to a host; None for nothing."""
+        return transform_for(destination, self.transforms)
+
+    def refusal_tunnel(self, destination: Destination) -> str | None:
+        """Gives why there is no tunnel to a host; None when there may be one.
+
+        What goes through one is not seen, and would arrive without what the sandbox's creator wants put in.
+        """
+        if self.transform(destination) is None:
+            return None
+        return f"the sandbox's rules put headers into requests to {destination.host}: here only plain http:// can be"
 
     def refusal_unresolved(self, destination: Destination) -> str | None:
         """Gives why a name is not even looked up; None when its addresses have to tell.

@@ -15,8 +15,10 @@ from e2b_magic.embedded.egress.gateway import Gateway, Route
 from e2b_magic.embedded.egress.lookups import Lookups
 from e2b_magic.embedded.egress.policy import Policy
 from e2b_magic.embedded.egress.refusals import Refusal
-from e2b_magic.embedded.egress.relay import Pulse, abort, relay, say_goodbye
+from e2b_magic.embedded.egress.relay import Pulse, relay, say_goodbye
 from e2b_magic.embedded.egress.request import Request, read_request
+from e2b_magic.embedded.egress.streams import Plain, Stream
+from e2b_magic.embedded.egress.transforms import Transform
 from e2b_magic.embedded.sandbox.outward import Connection
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
 
@@ -110,21 +112,25 @@ class _Passage:
 
     def __init__(self, egress: Egress, inside: Connection) -> None:
         self._egress = egress
-        self._inside = inside
-        self._outside: socket.socket | None = None
+        self._connection = inside
+        self._inside = Plain(inside)
+        self._outside: Stream | None = None
         self._route: Route | None = None
+        self._is_tunnel = False
         self._pulse = Pulse(egress.gateway.bounds.idle_seconds)
 
     def allowed_by(self, policy: Policy) -> bool:
         """Whether rules allow what it leads to; what is not judged yet will be, by the rules then in force."""
         if self._route is None:
             return True
+        if self._is_tunnel and policy.refusal_tunnel(self._route.destination) is not None:
+            return False
         return all(policy.refusal(self._route.destination, address) is None for address in self._route.judged)
 
     async def run(self) -> None:
         """Serves the connection, to its end if all goes well."""
         try:
-            self._inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             request = await self._read()
             if request is not None:
                 await self._serve(request)
@@ -135,9 +141,9 @@ class _Passage:
 
     def close(self) -> None:
         """Breaks off what is still open; of what went well, nothing is."""
-        abort(self._inside)
+        self._inside.abort()
         if self._outside is not None:
-            abort(self._outside)
+            self._outside.abort()
 
     async def _read(self) -> Request | None:
         bounds = self._egress.gateway.bounds
@@ -148,6 +154,9 @@ class _Passage:
         message = None if request.tunnel else read_message(request)
         gateway = self._egress.gateway
         policy = self._egress.policy
+        self._is_tunnel = request.tunnel
+        if request.tunnel and (line := policy.refusal_tunnel(request.destination)) is not None:
+            raise Refusal(501, line)
         route = await gateway.route(request.destination, policy, self._egress.lookups)
         self._route = route
         if self._egress.policy is not policy and not self.allowed_by(self._egress.policy):
@@ -157,19 +166,18 @@ class _Passage:
         if message is None:
             await self._tunnel(request, outside)
         else:
-            await self._exchange(message, outside)
+            await self._exchange(message, outside, self._egress.policy.transform(request.destination))
         outside.close()
         await say_goodbye(self._inside)
 
-    async def _tunnel(self, request: Request, outside: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    async def _tunnel(self, request: Request, outside: Stream) -> None:
         async with asyncio.timeout(self._pulse.left):
-            await loop.sock_sendall(self._inside, _ESTABLISHED)
-            await loop.sock_sendall(outside, request.rest)
+            await self._inside.send(_ESTABLISHED)
+            await outside.send(request.rest)
         await relay(self._inside, outside, self._pulse)
 
-    async def _exchange(self, message: Message, outside: socket.socket) -> None:
-        exchange = Exchange(message, self._inside, outside, self._pulse)
+    async def _exchange(self, message: Message, outside: Stream, transform: Transform | None) -> None:
+        exchange = Exchange(message, self._inside, outside, self._pulse, transform)
         try:
             await exchange.run()
         except (OSError, h11.ProtocolError) as error:
@@ -182,5 +190,5 @@ class _Passage:
     async def _refuse(self, refusal: Refusal) -> None:
         with suppress(OSError):
             async with asyncio.timeout(self._egress.gateway.bounds.head_seconds):
-                await asyncio.get_running_loop().sock_sendall(self._inside, refusal.response())
+                await self._inside.send(refusal.response())
             await say_goodbye(self._inside)

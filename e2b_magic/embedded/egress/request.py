@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from dataclasses import dataclass
 
 from e2b_magic.embedded.egress.destination import Destination, parse_destination
 from e2b_magic.embedded.egress.refusals import Refusal, shown
+from e2b_magic.embedded.egress.streams import Stream
 
 _END = b"\r\n\r\n"
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -33,11 +33,11 @@ class Request:
     rest: bytes
 
 
-async def read_request(connection: socket.socket, *, limit: int, timeout: float) -> Request | None:  # noqa: ASYNC109 - a bound
+async def read_request(inside: Stream, *, limit: int, timeout: float) -> Request | None:  # noqa: ASYNC109 - a bound
     """Reads a request's head; None when the client left, or said nothing, before it was whole.
 
     Args:
-        connection: The client's.
+        inside: The client's stream.
         limit: The bytes that a head may have.
         timeout: Seconds that it has to arrive.
 
@@ -46,13 +46,12 @@ async def read_request(connection: socket.socket, *, limit: int, timeout: float)
         OSError: The connection broke.
     """
     received = bytearray()
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
             while (end := received.find(_END)) < 0:
                 if len(received) >= limit:
                     raise Refusal(431, f"the request's head is longer than {limit} bytes")
-                part = await loop.sock_recv(connection, limit - len(received))
+                part = await inside.receive(limit - len(received))
                 if not part:
                     return None
                 received += part

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import ipaddress
-import socket
+import ssl
 from dataclasses import dataclass, field
 
 from e2b_magic.embedded.egress.destination import Address, Destination
 from e2b_magic.embedded.egress.refusals import Refusal
+from e2b_magic.embedded.egress.streams import Encrypted, Stream
 
 # RFC 1928, section 3: how the client may say who it is.
 _NOBODY, _PASSWORD = 0, 2
@@ -28,6 +29,41 @@ _REPLIES = {
 }
 
 
+@functools.cache
+def _trusted_by_this_machine() -> ssl.SSLContext:
+    """Gives what trusts whom this machine trusts: read once, for there are hundreds."""
+    return ssl.create_default_context()
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """TLS to a proxy.
+
+    Attributes:
+        name: Whose certificate it must have: a name, or an address.
+        authorities: The certificates that are trusted, in PEM; whom this machine trusts if empty.
+    """
+
+    name: str
+    authorities: str = field(default="", repr=False)
+
+    def context(self) -> ssl.SSLContext:
+        """Gives what judges the proxy's certificate, from TLS 1.2 on.
+
+        Raises:
+            ValueError: The authorities are no certificates.
+        """
+        if not self.authorities:
+            return _trusted_by_this_machine()
+        try:
+            context = ssl.create_default_context(cadata=self.authorities)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError("no certificates in PEM") from error
+        # As at E2B, and in Python from 3.13 on, a certificate that is trusted need not be an authority's.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocksProxy:
     """A SOCKS5 proxy.
@@ -36,17 +72,41 @@ class SocksProxy:
         destination: Where it is.
         username: What it is told of who asks; empty, together with the password, for nothing.
         password: Shown nowhere.
+        encryption: How it is spoken to; None for without TLS.
     """
 
     destination: Destination
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
+    encryption: Encryption | None = None
 
-    async def ask(self, connection: socket.socket, host: str | Address, port: int) -> None:
+    async def encrypted(self, stream: Stream) -> Stream:
+        """Gives the stream by which the proxy is to be spoken to.
+
+        Args:
+            stream: To the proxy, nothing having been said.
+
+        Raises:
+            Refusal: 502: it does not speak TLS, or has another's certificate.
+            OSError: The connection broke.
+        """
+        if self.encryption is None:
+            return stream
+        encrypted = Encrypted(stream, self.encryption.context(), self.encryption.name)
+        try:
+            await encrypted.begin()
+        except ssl.SSLCertVerificationError as error:
+            why = f"its certificate is not trusted: {error.verify_message}"
+            raise Refusal(502, f"the sandbox's egress proxy is not spoken to, for {why}") from error
+        except ssl.SSLError as error:
+            raise Refusal(502, "the sandbox's egress proxy does not speak TLS, from version 1.2 on") from error
+        return encrypted
+
+    async def ask(self, stream: Stream, host: str | Address, port: int) -> None:
         """Has a connection to the proxy lead on to a host: after it, what is said is said to the host.
 
         Args:
-            connection: To the proxy, nothing having been said.
+            stream: To the proxy, nothing having been said.
             host: A name, which the proxy resolves, or an address.
             port: The host's port.
 
@@ -54,32 +114,30 @@ class SocksProxy:
             Refusal: 502: the proxy refuses, or speaks no SOCKS5.
             OSError: The connection broke.
         """
-        loop = asyncio.get_running_loop()
-        await self._introduce(connection)
-        await loop.sock_sendall(connection, bytes([5, 1, 0]) + _address(host) + port.to_bytes(2, "big"))
-        version, reply, _, kind = await _exactly(connection, 4)
+        await self._introduce(stream)
+        await stream.send(bytes([5, 1, 0]) + _address(host) + port.to_bytes(2, "big"))
+        version, reply, _, kind = await _exactly(stream, 4)
         if version != 5:
             raise Refusal(502, "the sandbox's egress proxy does not speak SOCKS5")
         if reply:
             why = _REPLIES.get(reply, f"it answered {reply}")
             raise Refusal(502, f"the sandbox's egress proxy does not reach {host}: {why}")
-        length = (await _exactly(connection, 1))[0] if kind == _NAME else _LENGTHS.get(kind, 0)
-        await _exactly(connection, length + 2)
+        length = (await _exactly(stream, 1))[0] if kind == _NAME else _LENGTHS.get(kind, 0)
+        await _exactly(stream, length + 2)
 
-    async def _introduce(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    async def _introduce(self, stream: Stream) -> None:
         user, password = self.username.encode(), self.password.encode()
         wanted = _PASSWORD if user or password else _NOBODY
-        await loop.sock_sendall(connection, bytes([5, 1, wanted]))
-        version, chosen = await _exactly(connection, 2)
+        await stream.send(bytes([5, 1, wanted]))
+        version, chosen = await _exactly(stream, 2)
         if version != 5:
             raise Refusal(502, "the sandbox's egress proxy does not speak SOCKS5")
         if chosen != wanted:
             raise Refusal(502, "the sandbox's egress proxy wants to be told otherwise who asks")
         if wanted == _PASSWORD:
             told = bytes([1, len(user)]) + user + bytes([len(password)]) + password
-            await loop.sock_sendall(connection, told)
-            if (await _exactly(connection, 2))[1]:
+            await stream.send(told)
+            if (await _exactly(stream, 2))[1]:
                 raise Refusal(502, "the sandbox's egress proxy refuses its username or password")
 
 
@@ -91,12 +149,11 @@ def _address(host: str | Address) -> bytes:
     return bytes([_NAME, len(host)]) + host.encode("ascii")
 
 
-async def _exactly(connection: socket.socket, count: int) -> bytes:
+async def _exactly(stream: Stream, count: int) -> bytes:
     """Takes so many bytes and none more: what follows is the host's."""
-    loop = asyncio.get_running_loop()
     received = b""
     while len(received) < count:
-        part = await loop.sock_recv(connection, count - len(received))
+        part = await stream.receive(count - len(received))
         if not part:
             raise Refusal(502, "the sandbox's egress proxy closed the connection")
         received += part

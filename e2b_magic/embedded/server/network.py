@@ -12,17 +12,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from e2b_magic.embedded.egress.destination import parse_destination
 from e2b_magic.embedded.egress.policy import Policy
-from e2b_magic.embedded.egress.refusals import Refusal
-from e2b_magic.embedded.egress.socks import SocksProxy
+from e2b_magic.embedded.server.egress_proxy import proxy_in
+from e2b_magic.embedded.server.envd import ENVD_PORT
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
+from e2b_magic.embedded.server.transform_rules import transforms_in
 
 # What concerns the way out, and is replaced as a whole by a change; the rest concerns the ports.
 _EGRESS = ("allowOut", "denyOut", "rules", "egressProxy", "dnsServers")
 # What may stand in a Host header; `${PORT}` stands for the port that a request is for.
 _HOST_MASK = re.compile(r"(?:[A-Za-z0-9.:\[\]_-]|\$\{PORT\}){1,255}")
-_LONGEST_CREDENTIAL = 255  # RFC 1929, and E2B's schema
 _MOST_DNS_SERVERS = 10  # E2B's figure
 
 
@@ -46,6 +45,7 @@ def network_in(body: Mapping[str, Any], *, secure: bool) -> dict[str, Any] | Non
     mask = network.get("maskRequestHost")
     if mask is not None and not (isinstance(mask, str) and _HOST_MASK.fullmatch(mask)):
         raise ProtocolError(400, "network.maskRequestHost must be a host's name, as in localhost:${PORT}")
+    _check_https_ports(network.get("httpsPorts") or [])
     try:
         json.dumps(network, allow_nan=False)
     except ValueError as error:  # it could be shown to nobody
@@ -91,7 +91,6 @@ def policy_of(network: Mapping[str, Any] | None, allow_internet_access: bool | N
         ProtocolError: A rule cannot be read, or this server cannot keep it.
     """
     network = network or {}
-    _check_rules(network.get("rules") or {})
     _check_dns_servers(network.get("dnsServers") or [])
     try:
         policy = Policy.of(
@@ -101,38 +100,7 @@ def policy_of(network: Mapping[str, Any] | None, allow_internet_access: bool | N
         )
     except ValueError as error:
         raise ProtocolError(400, str(error)) from error
-    return replace(policy, proxy=_proxy_in(network))
-
-
-def _proxy_in(network: Mapping[str, Any]) -> SocksProxy | None:
-    given = network.get("egressProxy")
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        raise ProtocolError(400, "egressProxy must be an object")
-    if given.get("tls") not in (None, False):  # an empty object means TLS as usual
-        raise ProtocolError(
-            501, "the embedded server reaches an egress proxy without TLS alone: E2B's cloud can do both"
-        )
-    address, username, password = (given.get(name) or "" for name in ("address", "username", "password"))
-    for name, text in (("username", username), ("password", password)):
-        if not isinstance(text, str) or len(text.encode("utf-8", "surrogatepass")) > _LONGEST_CREDENTIAL:
-            raise ProtocolError(400, f"egressProxy.{name} must be a text of up to {_LONGEST_CREDENTIAL} bytes")
-    try:
-        destination = parse_destination(address if isinstance(address, str) else "")
-    except Refusal as refusal:
-        raise ProtocolError(
-            400, f"egressProxy.address must be host:port, without a scheme: {refusal.line}"
-        ) from refusal
-    return SocksProxy(destination=destination, username=username, password=password)
-
-
-def shown(network: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives a configuration as it may be told: without the password of a proxy."""
-    proxy = network.get("egressProxy")
-    if not isinstance(proxy, dict):
-        return dict(network)
-    return {**network, "egressProxy": {name: value for name, value in proxy.items() if name != "password"}}
+    return replace(policy, proxy=proxy_in(network), transforms=transforms_in(network))
 
 
 def _texts_in(network: Mapping[str, Any], name: str) -> list[str]:
@@ -142,15 +110,13 @@ def _texts_in(network: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
-def _check_rules(rules: object) -> None:
-    if not isinstance(rules, dict) or not all(isinstance(each, list) for each in rules.values()):
-        raise ProtocolError(400, "rules must be an object whose values are lists")
-    for each in rules.values():
-        if not all(isinstance(rule, dict) for rule in each):
-            raise ProtocolError(400, "each of the rules must be an object")
-        if any(rule.get("transform") for rule in each):
-            # It would have to decrypt what the sandbox sends, with a certificate that its programs trust.
-            raise ProtocolError(501, "the embedded server cannot transform requests on their way: E2B's cloud can")
+def _check_https_ports(ports: object) -> None:
+    if not isinstance(ports, list) or not all(map(_is_port, ports)):
+        raise ProtocolError(400, f"network.httpsPorts must be a list of ports from 1 to 65535, without {ENVD_PORT}")
+
+
+def _is_port(port: object) -> bool:
+    return isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536 and port != ENVD_PORT
 
 
 def _check_dns_servers(servers: object) -> None:

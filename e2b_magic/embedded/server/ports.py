@@ -9,12 +9,14 @@ works as well; to take a WebSocket's frames apart and put them together again, a
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import h11
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.egress.proxy import PORT as PROXY_PORT
+from e2b_magic.embedded.sandbox.outward import Connection
 from e2b_magic.embedded.sandbox.sandbox import AgentError
 from e2b_magic.embedded.server.connections import Streams, hand_over
 from e2b_magic.embedded.server.exchange import Exchange
@@ -22,6 +24,7 @@ from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, port_error, port_not_open
 
 _CHUNK = 64 * 1024
+_HANDSHAKE_SECONDS = 15.0
 
 
 async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +39,10 @@ async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receiv
         connection = await sandbox.contained.connect(port)
     except AgentError as error:
         raise port_error(error, sandbox.id, port) from error
-    inside = await asyncio.open_connection(sock=connection)
+    try:
+        inside = await _opened(connection, https=sandbox.record.is_https(port))
+    except OSError as error:
+        raise _unreadable(sandbox, port, "HTTPS") from error
     try:
         exchange = Exchange(inside, sandbox.record.request_host(port))
         agreement = await _answered(exchange, scope, receive, send)
@@ -44,10 +50,25 @@ async def forward(sandbox: LiveSandbox, port: int, scope: Scope, receive: Receiv
             client = hand_over(scope)
             client[1].write(agreement)
             await _join(client, inside)
-    except (h11.RemoteProtocolError, ConnectionError) as error:
-        raise ProtocolError(502, f"what listens on port {port} did not answer in HTTP", sandboxId=sandbox.id) from error
+    except (h11.RemoteProtocolError, ConnectionError, ssl.SSLError) as error:
+        raise _unreadable(sandbox, port, "HTTP") from error
     finally:
         inside[1].close()
+
+
+async def _opened(connection: Connection, *, https: bool) -> Streams:
+    if not https:
+        return await asyncio.open_connection(sock=connection)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # As at E2B: a server inside has a certificate of its own making, and there is nobody between here and there.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return await asyncio.open_connection(
+        sock=connection, ssl=context, server_hostname="localhost", ssl_handshake_timeout=_HANDSHAKE_SECONDS
+    )
+
+
+def _unreadable(sandbox: LiveSandbox, port: int, protocol: str) -> ProtocolError:
+    return ProtocolError(502, f"what listens on port {port} did not answer in {protocol}", sandboxId=sandbox.id)
 
 
 async def _answered(exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> bytes | None:

@@ -72,6 +72,10 @@ class Record:
         """Whether its ports answer without the traffic token."""
         return (self.creation.network or {}).get("allowPublicTraffic") is not False
 
+    def is_https(self, port: int) -> bool:
+        """Whether what listens on a port speaks HTTPS."""
+        return port in ((self.creation.network or {}).get("httpsPorts") or ())
+
     def request_host(self, port: int) -> str | None:
         """Gives what its servers are told as the host of each request; None for what the client named."""
         mask = (self.creation.network or {}).get("maskRequestHost")

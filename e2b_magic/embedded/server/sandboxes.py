@@ -24,7 +24,9 @@ from e2b_magic.embedded.sandbox.sandbox import Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import reset
 from e2b_magic.embedded.server.creation import Creation
+from e2b_magic.embedded.server.egress_proxy import check_proxy
 from e2b_magic.embedded.server.live import LiveSandbox
+from e2b_magic.embedded.server.network import policy_of
 from e2b_magic.embedded.server.pauses import Pauses
 from e2b_magic.embedded.server.pool import Pool
 from e2b_magic.embedded.server.protocol_errors import ProtocolError, no_such_sandbox
@@ -160,6 +162,7 @@ class Sandboxes:
             asyncio.get_running_loop().call_later(_IDEMPOTENCY_SECONDS, self._creations.pop, key, None)
 
     async def _create(self, creation: Creation) -> LiveSandbox:
+        await check_proxy(self._gateway, policy_of(creation.network, creation.allow_internet_access))
         try:
             template = await in_thread(self.templates.find, creation.template)
         except ProtocolError as error:

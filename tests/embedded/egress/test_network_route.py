@@ -11,6 +11,15 @@ from tests.embedded.in_process import InProcess
 
 pytestmark = pytest.mark.sandbox
 
+
+def _rule(headers: dict[str, Any]) -> dict[str, Any]:
+    return {"rules": {"ok.test": [{"transform": {"headers": headers}}]}}
+
+
+def _tls(tls: dict[str, Any]) -> dict[str, Any]:
+    return {"egressProxy": {"address": "ok.test:1080", "tls": tls}}
+
+
 WRONG = [
     ({"allowOut": ["ok.test"]}, 400, "ALL_TRAFFIC"),
     ({"denyOut": ["ok.test"]}, 400, "names can only be allowed"),
@@ -20,9 +29,27 @@ WRONG = [
     ({"rules": ["x"]}, 400, "rules must be an object"),
     ({"rules": {"ok.test": "x"}}, 400, "rules must be an object"),
     ({"rules": {"ok.test": ["x"]}}, 400, "must be an object"),
-    ({"rules": {"ok.test": [{"transform": {"headers": {"A": "b"}}}]}}, 501, "cannot transform"),
+    ({"rules": {"ok.test": [{"transform": "x"}]}}, 400, "must be an object"),
+    ({"rules": {"ok.test": [{}, {}]}}, 400, "no more than one rule"),
+    ({"rules": {f"{number}.test": [] for number in range(11)}}, 400, "up to 10"),
+    ({"rules": {"*": []}}, 400, "all names"),
+    ({"rules": {"1.1.1.1": []}}, 400, "no host's name"),
+    (_rule({"A b": "c"}), 400, "token"),
+    (_rule({"A": "b\r\nC: d"}), 400, "header's value"),
+    (_rule({"A": 1}), 400, "header's value"),
+    (_rule({"Content-Length": "1"}), 400, "about the connection"),
+    (_rule({str(number): "" for number in range(21)}), 400, "up to 20"),
+    (_rule({"Authorization": "Bearer ${e2b.secrets.key}"}), 501, "secret"),
     ({"egressProxy": {"address": "proxy.test:1080", "username": "x" * 256}}, 400, "255 bytes"),
-    ({"egressProxy": {"address": "proxy.test:1080", "tls": {}}}, 501, "without TLS"),
+    ({"egressProxy": {"address": "ok.test:1080", "password": "x"}}, 400, "needs egressProxy.username"),
+    ({"egressProxy": {"address": "127.0.0.1:1080"}}, 400, "no sandbox may reach"),
+    ({"egressProxy": {"address": "inside.test:1080"}}, 400, "no sandbox may reach"),
+    ({"egressProxy": {"address": "unknown.test:1080"}}, 400, "cannot be resolved"),
+    (_tls({}), 400, "enabled is true or false"),
+    (_tls({"enabled": False, "serverName": "ok.test"}), 400, "nothing beside"),
+    (_tls({"enabled": True, "serverName": "a b"}), 400, "host's name"),
+    (_tls({"enabled": True, "caCert": "x"}), 400, "no certificates"),
+    (_tls({"enabled": True, "caCert": "x" * 8193}), 400, "8192 bytes"),
     ({"egressProxy": {"address": "socks5://proxy.test:1080"}}, 400, "host:port"),
     ({"egressProxy": {"address": "proxy.test"}}, 400, "host:port"),
     ({"egressProxy": "proxy.test:1080"}, 400, "must be an object"),

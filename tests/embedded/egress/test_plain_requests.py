@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,78 +12,9 @@ from e2b import Sandbox
 
 from e2b_magic.embedded.egress.gateway import Bounds, Gateway
 
-from .conftest import PUBLIC, Serving, Speak
+from .conftest import OK, PUBLIC, Origin, Serving, Speak
 
 pytestmark = pytest.mark.sandbox
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Origin:
-    """A server on the host that answers each connection with bytes of the test's, whatever it is asked.
-
-    Attributes:
-        port: Its port.
-        heard: What each connection said until it closed.
-        first: What is sent at once when a head has come.
-        answer: What is sent when a head has come, and of what is no GET so many bytes as `body` says.
-        body: Bytes.
-        last: Whether it closes right after the answer.
-    """
-
-    def __init__(self) -> None:
-        self._listening = socket.create_server((PUBLIC, 0))
-        self.port: int = self._listening.getsockname()[1]
-        self.heard: list[bytes] = []
-        self.first = b""
-        self.answer = OK
-        self.body = 0
-        self.last = False
-        self._threads = [threading.Thread(target=self._serve)]
-        self._threads[0].start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            self._threads.append(threading.Thread(target=self._handle, args=(connection,)))
-            self._threads[-1].start()
-
-    def _handle(self, connection: socket.socket) -> None:
-        with connection:
-            connection.settimeout(30)
-            said = b""
-            begun = answered = False
-            try:
-                while part := connection.recv(1 << 20):
-                    said += part
-                    if not begun and b"\r\n\r\n" in said:
-                        connection.sendall(self.first)
-                        begun = True
-                    if begun and not answered and (said.startswith(b"GET") or len(said) >= self.body):
-                        connection.sendall(self.answer)
-                        answered = True
-                        if self.last:
-                            break
-            except OSError:
-                said += b"<broken>"
-            self.heard.append(said)
-
-    def close(self) -> None:
-        """Ends it."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        for thread in self._threads:
-            thread.join(30)
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    """Gives an origin in what the gateways take for the internet."""
-    with closing(Origin()) as origin:
-        yield origin
 
 
 def test_a_request_is_made_in_its_clients_name(speak: Speak, origin: Origin) -> None:

@@ -18,6 +18,7 @@ from e2b_magic.embedded.egress.addresses import Guard
 from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import Gateway, Route
 from e2b_magic.embedded.egress.lookups import system_look_up
+from e2b_magic.embedded.egress.names import NamePattern
 from e2b_magic.embedded.egress.proxy import PORT
 from tests.embedded.in_process import InProcess
 
@@ -136,7 +137,7 @@ def test_a_suffix_needs_its_dot(served: InProcess, other: Listener, monkeypatch:
     """`evilok.test` is not below `ok.test`; a comparison without the dot would take it for that."""
     speak = Speak(Sandbox.create(**served.options, network=RULES))
     assert _refused(speak.connect("evilok.test", other.port))
-    monkeypatch.setattr(policy.NamePattern, "matches", lambda pattern, name: name.endswith(pattern.name))
+    monkeypatch.setattr(NamePattern, "matches", lambda pattern, name: name.endswith(pattern.name))
     assert _reached(speak.connect("evilok.test", other.port))
 
 

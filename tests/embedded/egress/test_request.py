@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from e2b_magic.embedded.egress.exchange import read_message
 from e2b_magic.embedded.egress.refusals import Refusal
 from e2b_magic.embedded.egress.request import Request, read_request
+from e2b_magic.embedded.egress.streams import Plain
 
 TOKENS = [
     *(b"CONNECT", b"GET", b"http://", b"https://", b"ok.test", b":80", b":", b"@", b"[", b"]", b"::1", b"/", b"?"),
@@ -44,7 +45,7 @@ def _read(said: bytes, limit: int = 2048) -> Request | Refusal | None:
             theirs.sendall(said)
             theirs.shutdown(socket.SHUT_WR)
             try:
-                return await read_request(ours, limit=limit, timeout=20)
+                return await read_request(Plain(ours), limit=limit, timeout=20)
             except Refusal as refusal:
                 return refusal
 

@@ -3,85 +3,21 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from e2b import Sandbox
+from e2b import Sandbox, SandboxException
 
 from e2b_magic.embedded.egress.addresses import Guard
 from e2b_magic.embedded.egress.gateway import Gateway
 from tests.embedded.in_process import InProcess
 
-from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, Listener, Serving, Speak
+from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, Listener, Names, Serving, Socks, Speak
 
 pytestmark = pytest.mark.sandbox
-
-
-class Socks:
-    """A SOCKS5 proxy on the host that notes what it is asked, answers, and then is the destination itself.
-
-    Attributes:
-        port: Its port.
-        asked: What each connection asked for: the type of the address, the address, the port.
-        told: The usernames and passwords that it was told.
-        reply: What it answers to each.
-    """
-
-    def __init__(self, address: str = PUBLIC) -> None:
-        self._listening = socket.create_server((address, 0))
-        self.port: int = self._listening.getsockname()[1]
-        self.asked: list[tuple[int, bytes, int]] = []
-        self.told: list[tuple[bytes, bytes]] = []
-        self.reply = 0
-        self.visits = 0
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            self.visits += 1
-            with connection, connection.makefile("rb") as said:
-                connection.settimeout(30)
-                self._answer(connection, said.read)
-
-    def _answer(self, connection: socket.socket, read: Callable[[int], bytes]) -> None:
-        _, count = read(2)
-        method = read(count)[0]
-        connection.sendall(bytes([5, method]))
-        if method == 2:
-            user = read(read(2)[1])
-            self.told.append((user, read(read(1)[0])))
-            connection.sendall(bytes([1, 0 if self.told[-1] == (b"me", b"canary") else 1]))
-        head = read(4)
-        if len(head) < 4:
-            return
-        host = read({1: 4, 4: 16}[head[3]] if head[3] != 3 else read(1)[0])
-        self.asked.append((head[3], host, int.from_bytes(read(2), "big")))
-        connection.sendall(
-            bytes([5, self.reply, 0, 3, 1]) + b"x" + bytes(2) + (b"" if self.reply else b"by the proxy\n")
-        )
-
-    def close(self) -> None:
-        """Ends it."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._thread.join(30)
-
-
-@pytest.fixture
-def socks() -> Iterator[Socks]:
-    """Gives a proxy in what the gateways take for the internet."""
-    with closing(Socks()) as proxy:
-        yield proxy
 
 
 def _proxied(served: InProcess, port: int, host: str = PUBLIC, **network: Any) -> Speak:
@@ -120,12 +56,21 @@ def test_what_no_sandbox_may_reach_is_refused_before_it(served: InProcess, socks
     assert socks.visits == 0
 
 
-def test_it_may_not_lie_where_no_sandbox_may_go(serving: Serving, gateway: Gateway) -> None:
-    """A proxy on this machine, by address or by a name for it, is not dialled; but for the guard it would be."""
+def test_it_may_not_lie_where_no_sandbox_may_go(serving: Serving, gateway: Gateway, names: Names) -> None:
+    """A proxy on this machine, by address or by a name for it, is refused; but for the guard it would be dialled.
+
+    So is one whose name comes to mean this machine when the sandbox runs already, at each connection.
+    """
     with closing(Socks(FORBIDDEN)) as inside:
+        server = serving(gateway)
         for host in (FORBIDDEN, "inside.test"):
-            answer = _proxied(serving(gateway), inside.port, host).connect("ok.test", 443)
-            assert answer.startswith(b"HTTP/1.1 403 ")
+            with pytest.raises(SandboxException, match="no sandbox may reach"):
+                _proxied(server, inside.port, host)
+        speak = _proxied(server, inside.port, "ok.test")
+        names.known["ok.test"] = [FORBIDDEN]
+        assert speak.connect("other.test", 443).startswith(b"HTTP/1.1 403 ")
+        with pytest.raises(SandboxException, match="no sandbox may reach"):
+            speak.sandbox.update_network({"egress_proxy": {"address": f"ok.test:{inside.port}"}})
         assert inside.visits == 0
         unguarded = serving(replace(gateway, guard=Guard(ALL)))
         assert _proxied(unguarded, inside.port).sandbox.kill()

@@ -19,7 +19,7 @@ from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.gateway import Bounds, Gateway
 from tests.embedded.in_process import InProcess
 
-from .conftest import OTHER, PUBLIC, TUNNEL, Listener, Names, Serving, Speak
+from .conftest import OTHER, PUBLIC, TUNNEL, Listener, Names, Serving, Speak, run, until
 
 pytestmark = pytest.mark.sandbox
 
@@ -41,20 +41,6 @@ def serve(handle: Callable[[socket.socket], None], address: str = PUBLIC) -> Ite
         yield listening.getsockname()[1]
         thread.join(30)
         assert not thread.is_alive()
-
-
-def run(sandbox: Sandbox, script: str, timeout: float = 60) -> str:
-    """Gives what a script prints that runs inside."""
-    sandbox.files.write("/tmp/script.py", TUNNEL + script)
-    return sandbox.commands.run("python3 /tmp/script.py", timeout=timeout).stdout
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Waits until something has happened."""
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _wait(done: threading.Event) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,45 +16,29 @@ from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
 from e2b_magic.exceptions import ConfigurationError
 
-from .conftest import FORBIDDEN, PUBLIC, Listener, Names, Serving, Speak
+from .conftest import FORBIDDEN, PUBLIC, HostServer, Listener, Names, Serving, Speak
 
 
-class CompanyProxy:
+class CompanyProxy(HostServer):
     """A proxy on the host that notes what it is asked, answers, and then is the destination itself.
 
     Attributes:
-        port: Its port.
         asked: The heads that it got.
         answer: Its answer to each.
     """
 
     def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
         self.asked: list[str] = []
         self.answer = b"HTTP/1.1 200 OK\r\nVia: company\r\n\r\nhello\n"
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        super().__init__("127.0.0.1")
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(30)
-                head = b""
-                while not head.endswith(b"\r\n\r\n") and (part := connection.recv(1)):
-                    head += part
-                self.asked.append(head.decode())
-                connection.sendall(self.answer)
-
-    def close(self) -> None:
-        """Ends it."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._thread.join(30)
+    def serve(self, connection: socket.socket) -> None:
+        """Notes a head, and answers it."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n") and (part := connection.recv(1)):
+            head += part
+        self.asked.append(head.decode())
+        connection.sendall(self.answer)
 
 
 @pytest.fixture

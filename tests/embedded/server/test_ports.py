@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import trustme
 from e2b import Sandbox, SandboxException
 
 from e2b_magic.embedded.endpoint import Endpoint
@@ -168,6 +169,32 @@ def test_the_host_can_be_masked(server: Endpoint, options: dict[str, Any]) -> No
         assert "host: localhost:8080\r\n" in answer.text.lower()
     with pytest.raises(SandboxException, match="maskRequestHost"):
         Sandbox.create(**options, network={"mask_request_host": "a\r\nb"})
+
+
+def test_a_port_may_speak_https(server: Endpoint, options: dict[str, Any]) -> None:
+    """A port in `https_ports` is spoken to by TLS, whatever its certificate; if it speaks plain HTTP that is told."""
+    serve = (
+        "import http.server, ssl\ncontext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\ncontext.load_cert_chain('pem')\n"
+    )
+    serve += "served = http.server.HTTPServer(('', 8443), http.server.SimpleHTTPRequestHandler)\n"
+    serve += "served.socket = context.wrap_socket(served.socket, server_side=True)\nserved.serve_forever()\n"
+    with Sandbox.create(**options, network={"https_ports": [8443, 8080]}) as sandbox:
+        certificate = trustme.CA().issue_cert("self.test").private_key_and_cert_chain_pem.bytes()
+        sandbox.files.write_files([{"path": "pem", "data": certificate}, {"path": "serve.py", "data": serve}])
+        sandbox.commands.run("python3 serve.py & python3 -m http.server 8080", background=True, timeout=0)
+        up = "(: < /dev/tcp/127.0.0.1/8443 && : < /dev/tcp/127.0.0.1/8080) 2>&-"
+        sandbox.commands.run(f"until {up}; do sleep 0.05; done")
+        secure, plain = (
+            httpx.get(
+                f"{server.url}/serve.py", headers={"Host": f"{port}-{sandbox.sandbox_id}.localhost"}, trust_env=False
+            )
+            for port in (8443, 8080)
+        )
+    assert secure.text == serve
+    assert plain.status_code == 502
+    assert "did not answer in HTTPS" in plain.json()["message"]
+    with pytest.raises(SandboxException, match="httpsPorts"):
+        Sandbox.create(**options, network={"https_ports": [49983]})
 
 
 def test_an_answer_streams(port: httpx.Client) -> None:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
+from e2b_magic.embedded.server.egress_proxy import without_secrets
 from e2b_magic.embedded.server.envd import ENVD_VERSION
-from e2b_magic.embedded.server.network import shown
 from e2b_magic.embedded.server.record import Record
 
 # Names the one machine that all sandboxes of this server run on; E2B's clients only hand it back.
@@ -72,5 +72,5 @@ def details(sandbox: Record, limits: Limits) -> dict[str, Any]:
     if sandbox.pause_mode is not None:
         further["pauseMode"] = sandbox.pause_mode
     if sandbox.creation.network is not None:
-        further["network"] = shown(sandbox.creation.network)
+        further["network"] = without_secrets(sandbox.creation.network)
     return {**description(sandbox, limits), **further}

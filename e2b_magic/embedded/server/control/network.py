@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from e2b_magic.embedded.server.bodies import read_object
 from e2b_magic.embedded.server.control.routes import Routes, route
+from e2b_magic.embedded.server.egress_proxy import check_proxy
 from e2b_magic.embedded.server.network import change_in, internet_access_in, policy_of
 
 
@@ -26,6 +27,7 @@ class Network(Routes):
         network = change_in(body, sandbox.record.creation.network)
         access = internet_access_in(body)
         policy = policy_of(network, access)
+        await check_proxy(sandbox.egress.gateway, policy)
         sandbox.record.creation = replace(sandbox.record.creation, network=network, allow_internet_access=access)
         sandbox.egress.change(policy)
         return Response(status_code=204)
