@@ -25,14 +25,10 @@ def metadata_in(text: str) -> dict[str, str]:
     """Gives the metadata that a list is to be filtered by.
 
     The SDKs encode names and values, then the pairs as a query, then that as a parameter of the URL. The last is
-    undone by whoever read the URL.
+    undone by whoever read the URL; the second as a whole, as E2B does it, for others encode the signs between them too.
     """
-    metadata = {}
-    for pair in text.split("&"):
-        name, _, value = pair.partition("=")
-        if name:
-            metadata[unquote(unquote_plus(name))] = unquote(unquote_plus(value))
-    return metadata
+    pairs = (pair.partition("=") for pair in unquote_plus(text).split("&"))
+    return {unquote(name): unquote(value) for name, _, value in pairs if name}
 
 
 def _time_in(text: str) -> float:
