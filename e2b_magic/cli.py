@@ -1,8 +1,9 @@
 """`e2b-magic serve|status|stop|doctor`: the embedded E2B server from a shell.
 
-`serve` prints the variables that make any E2B SDK, Python or JavaScript, use the server::
+`serve` prints the variables that make any E2B SDK, Python or JavaScript, use the server, and serves until Ctrl-C. A
+shell takes them from a server that goes on without it::
 
-    eval "$(e2b-magic serve)"
+    eval "$(e2b-magic serve --detach)"
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import e2b_magic
 from e2b_magic.config import from_environment
-from e2b_magic.exceptions import ContainmentError, E2BMagicError
+from e2b_magic.exceptions import ContainmentError, E2BMagicError, EmbeddedServerError
+
+if TYPE_CHECKING:
+    from e2b_magic.embedded.endpoint import Endpoint
 
 
 def _directory() -> Path:
@@ -26,14 +31,21 @@ def _directory() -> Path:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from e2b_magic.embedded.runtime import ensure, status
+    from e2b_magic.embedded.runtime import DEFAULT_IDLE_TIMEOUT, ensure, status
     from e2b_magic.embedded.settings import SETTINGS, Settings
 
     given = {one.variable: text for one in SETTINGS if (text := getattr(arguments, one.field)) is not None}
     Settings.from_environment({**os.environ, **given})  # what makes no sense is said whether or not a server runs
-    if given and status(_directory()) is not None:
+    found = status(_directory())
+    if given and found is not None:
         print("The server is running and keeps its settings: `e2b-magic stop` it to change them.", file=sys.stderr)
-    endpoint = ensure(_directory(), idle_timeout=arguments.idle_timeout, settings=given)
+    endpoint = ensure(_directory(), idle_timeout=arguments.idle_timeout or DEFAULT_IDLE_TIMEOUT, settings=given)
+    ours = found is None or found.pid != endpoint.pid
+    _print_variables(endpoint)
+    return 0 if arguments.detach else _serve_on(endpoint, ours=ours, keep=arguments.idle_timeout is None)
+
+
+def _print_variables(endpoint: Endpoint) -> None:
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     variables = {
         "E2B_API_URL": endpoint.url,
@@ -44,7 +56,23 @@ def _serve(arguments: argparse.Namespace) -> int:
     }
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
-    return 0
+    sys.stdout.flush()
+
+
+def _serve_on(endpoint: Endpoint, *, ours: bool, keep: bool) -> int:
+    from e2b_magic.embedded.foreground import wait_for, was_killed
+    from e2b_magic.embedded.runtime import stop
+
+    end = "Ctrl-C ends it and its sandboxes" if ours else "it was running before, and Ctrl-C leaves it running"
+    # Not where the variables go: a shell may read those.
+    print(f"Serving at {endpoint.url}: {end}; with --detach it needs no terminal.", file=sys.stderr)
+    if wait_for(_directory(), endpoint, keep=keep):
+        if ours:
+            stop(_directory())
+        return 0
+    killed = was_killed(_directory(), endpoint)
+    print(f"The embedded server {'was killed' if killed else 'has ended'}.", file=sys.stderr)
+    return int(killed)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -74,10 +102,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
         from e2b_magic.embedded.sandbox.host import Host
 
         require_linux(Host())
+    from e2b_magic.embedded.directory import make_directory
     from e2b_magic.embedded.egress.doctor import way_out
-    from e2b_magic.embedded.sandbox.doctor import contained, examine
+    from e2b_magic.embedded.sandbox.doctor import contained, examine, no_place
 
-    findings = [*asyncio.run(examine(_directory() / "sandboxes")), way_out(os.environ)]
+    try:
+        make_directory(_directory())
+        findings = asyncio.run(examine(_directory() / "sandboxes"))
+    except EmbeddedServerError as error:
+        findings = [no_place(str(error))]
+    findings.append(way_out(os.environ))
     if arguments.json:
         import json
         from dataclasses import asdict
@@ -114,9 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="e2b-magic", description="The embedded E2B server of this machine.")
     parser.add_argument("--version", action="version", version=f"e2b-magic {e2b_magic.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="start it if need be, and print what E2B's SDKs must know to use it")
+    serve = commands.add_parser("serve", help="print what E2B's SDKs must know to use it, and serve until Ctrl-C")
+    serve.add_argument("--detach", action="store_true", help="start it if need be, and return")
     serve.add_argument(
-        "--idle-timeout", type=_seconds, default=900.0, metavar="SECONDS", help="end it when unneeded for so long (900)"
+        "--idle-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end it when unneeded for so long (900 with --detach; else only if given)",
     )
     _add_settings(serve)
     serve.set_defaults(run=_serve)
@@ -141,6 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"e2b-magic: {error.cause}\n{error.remedy}".rstrip(), file=sys.stderr)
     except E2BMagicError as error:
         print(f"e2b-magic: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130  # as a shell has it: 128 and the signal's number
+    except BrokenPipeError:
+        # Whoever read has left, as `head` does; Python would stumble over what it still holds once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 

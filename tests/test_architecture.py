@@ -45,9 +45,11 @@ INSIDE: dict[str, set[str]] = {
     "sandbox": {"containment", "agent"},
     "egress": {"sandbox"},
     "server": {"egress", "sandbox", "containment", "endpoint", "settings"},
-    "endpoint": set(),
+    "directory": set(),
+    "endpoint": {"directory"},
     "settings": {"containment"},
-    "runtime": {"endpoint", "settings"},
+    "runtime": {"directory", "endpoint", "settings"},
+    "foreground": {"endpoint", "runtime"},
     "__init__": set(),
     "__main__": {"server", "settings"},
 }

@@ -15,11 +15,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from e2b_magic.exceptions import EmbeddedServerError
+from e2b_magic.embedded.directory import is_private, opened, require_private, usable
 
 FILE = "server.json"
 # Bytes: five short values take some 300.
@@ -82,49 +81,16 @@ class Endpoint:
         return int(self.url.rpartition(":")[2])
 
 
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_private(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def require_private(directory: Path) -> None:
-    """Lets a directory be used that is ours, and that nobody else may write.
-
-    Raises:
-        EmbeddedServerError: It is not.
-    """
-    with _opened(directory) as descriptor:
-        _require_private(descriptor, directory)
-
-
-def _require_private(descriptor: int, directory: Path) -> None:
-    if not _is_private(os.fstat(descriptor)):
-        raise EmbeddedServerError(
-            f"{directory} must belong to you, and be writable by nobody else, for the embedded server to be trusted: "
-            "see `ls -ld`, then `chown` or `chmod go-w` it, or move it away"
-        )
-
-
 def read_endpoint(directory: Path) -> Endpoint | None:
     """Gives what a runtime file says, or None where there is none that makes sense and is ours.
 
     Raises:
-        EmbeddedServerError: The directory is another user's, or others may write it.
+        EmbeddedServerError: The directory is another user's, others may write it, or it cannot be used.
     """
-    try:
-        with _opened(directory) as above:
-            _require_private(above, directory)
-            return _endpoint(_contents(above))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    with usable(directory), contextlib.suppress(FileNotFoundError, NotADirectoryError), opened(directory) as above:
+        require_private(above, directory)
+        return _endpoint(_contents(above))
+    return None
 
 
 def _contents(above: int) -> bytes:
@@ -138,7 +104,7 @@ def _contents(above: int) -> bytes:
         raise
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or not _is_private(status) or status.st_size > _LARGEST:
+        if not stat.S_ISREG(status.st_mode) or not is_private(status) or status.st_size > _LARGEST:
             return b""
         return os.read(descriptor, _LARGEST)
     finally:
@@ -173,7 +139,7 @@ def write_endpoint(directory: Path, endpoint: Endpoint) -> None:
 
 def remove_endpoint(directory: Path, endpoint: Endpoint) -> None:
     """Removes the runtime file, if it is still this server's."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened(directory) as above:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), opened(directory) as above:
         # Whoever else may write the directory by now: a server that ends has other things to put away.
         if _endpoint(_contents(above)) == endpoint:
             os.unlink(FILE, dir_fd=above)

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import e2b_magic
-from e2b_magic.embedded.endpoint import FILE, Endpoint, read_endpoint, require_private
+from e2b_magic.embedded.directory import make_directory, require_files, usable
+from e2b_magic.embedded.endpoint import FILE, Endpoint, read_endpoint
 from e2b_magic.embedded.settings import SETTINGS
 from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
 
@@ -77,7 +77,7 @@ def ensure(
 
     Raises:
         ContainmentError: This machine cannot contain a sandbox.
-        EmbeddedServerError: It did not start, does not answer, or the directory is not ours alone.
+        EmbeddedServerError: It did not start, does not answer, or the directory cannot be used, or is not ours alone.
     """
     if (endpoint := _usable(directory)) is not None:
         return endpoint
@@ -88,16 +88,17 @@ def ensure(
         )
     from filelock import FileLock, Timeout
 
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    require_private(directory)
-    _require_files(directory)
+    make_directory(directory)
+    require_files(directory, _LOCK_FILE, LOG_FILE, FILE)
     try:
-        with FileLock(directory / _LOCK_FILE, timeout=_START_TIMEOUT, mode=0o600):
-            return _usable(directory) or _start(directory, idle_timeout, settings or {})
+        with usable(directory):
+            lock = FileLock(directory / _LOCK_FILE, timeout=_START_TIMEOUT, mode=0o600).acquire()
     except Timeout as error:
         raise EmbeddedServerError(
             f"Another process has been starting the embedded server for {_START_TIMEOUT:.0f} s: see {directory}"
         ) from error
+    with lock:
+        return _usable(directory) or _start(directory, idle_timeout, settings or {})
 
 
 def status(directory: Path) -> Status | None:
@@ -137,20 +138,6 @@ def stop(directory: Path, *, timeout: float = 15.0) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _require_files(directory: Path) -> None:
-    """Lets a directory be used in which nothing but a file stands where the server keeps one.
-
-    Nothing else is put there by the server, so it is for whoever did to say what becomes of it.
-
-    Raises:
-        EmbeddedServerError: It names what stands in the way.
-    """
-    for path in (directory / _LOCK_FILE, directory / LOG_FILE, directory / FILE):
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise EmbeddedServerError(f"{path} is no file, as the embedded server needs it to be: move it away")
 
 
 def _usable(directory: Path) -> Endpoint | None:
@@ -202,8 +189,9 @@ def _ask(endpoint: Endpoint) -> Status | None:
 def _open_log(directory: Path) -> BinaryIO:
     """Opens the log anew: it tells of one server's life."""
     path = directory / LOG_FILE
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with usable(directory):
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
     return os.fdopen(descriptor, "wb", buffering=0)
 
 

@@ -66,7 +66,19 @@ async def examine(directory: Path, host: Host | None = None) -> list[Finding]:
     except ContainmentError as error:
         consequence = "none is started here: there is no fallback that does not contain"
         return [*found, Finding(Level.BAD, "sandboxes", error.cause, consequence, error.remedy)]
+    except OSError as error:
+        return [*found, no_place(f"{directory} cannot be used ({error.strerror or error})")]
     return [*found, *_findings(report, host), *_room(directory, host)]
+
+
+def no_place(found: str) -> Finding:
+    """Gives the finding of a machine on which a server has no directory to work in.
+
+    Args:
+        found: What was found.
+    """
+    remedy = "make it yours, or set E2B_MAGIC_DIRECTORY to a directory of your own"
+    return Finding(Level.BAD, "directory", found, "no server starts, and so no sandbox", remedy)
 
 
 def contained(findings: list[Finding]) -> bool:
