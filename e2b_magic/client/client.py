@@ -6,12 +6,14 @@ exists twice, as itself and with an `a` before its name for `await`.
 
 from __future__ import annotations
 
+from e2b_magic.client.all_sandboxes import AllSandboxesVerbs
 from e2b_magic.client.changes import Closed, SettingsChanged
 from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.completion import CompletionVerbs
 from e2b_magic.client.files import FileVerbs
 from e2b_magic.client.projects import ProjectVerbs
 from e2b_magic.client.sandboxes import SandboxVerbs
+from e2b_magic.client.snapshots import SnapshotVerbs
 from e2b_magic.client.terminals import TerminalVerbs
 from e2b_magic.client.work import Work
 from e2b_magic.config import Configuration, from_environment
@@ -19,7 +21,16 @@ from e2b_magic.store import Store, open_store
 from e2b_magic.worker.caller import Caller, caller_for
 
 
-class Client(CommandVerbs, CompletionVerbs, FileVerbs, ProjectVerbs, SandboxVerbs, TerminalVerbs):
+class Client(
+    CommandVerbs,
+    CompletionVerbs,
+    FileVerbs,
+    ProjectVerbs,
+    SandboxVerbs,
+    SnapshotVerbs,
+    AllSandboxesVerbs,
+    TerminalVerbs,
+):
     """One session's way to its sandboxes, its results and its history.
 
     Args:

@@ -43,10 +43,6 @@ class Tree:
             del self._entries[path]
         self._rows = None
 
-    def is_open(self, directory: str) -> bool:
-        """Whether a directory is open."""
-        return directory in self._entries
-
     @property
     def opened(self) -> list[str]:
         """The open directories, those above before those below."""

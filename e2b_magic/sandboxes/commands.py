@@ -154,13 +154,13 @@ class Execution:
     async def _wait(self, ended: asyncio.Task[int]) -> int:
         """Gives the exit code; meanwhile keeps the sandbox alive, and after a silence asks whether it still is."""
         loop = asyncio.get_running_loop()
-        self._heard_at, extend_at = loop.time(), loop.time() + self.manager.extending(self.lease)
+        self._heard_at, extend_at = loop.time(), loop.time() + self.manager.lifetimes.interval(self.lease)
         while not ended.done():
             await asyncio.wait([ended], timeout=min(self._heard_at + SILENCE, extend_at) - loop.time())
             now = loop.time()
             if now >= extend_at:
-                self.manager.extend(self.lease)
-                extend_at = now + self.manager.extending(self.lease)
+                self.manager.lifetimes.extend(self.lease)
+                extend_at = now + self.manager.lifetimes.interval(self.lease)
             if not ended.done() and now - self._heard_at >= SILENCE:
                 await self._probe()
                 self._heard_at = now

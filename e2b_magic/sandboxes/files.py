@@ -22,6 +22,7 @@ from e2b_magic.exceptions import (
     SandboxUnreachableError,
 )
 from e2b_magic.records import FileEntry
+from e2b_magic.sandboxes.finishing import heed_cancellation
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -110,6 +111,7 @@ async def shell(sandbox: AsyncSandbox, request: OnPath, command: str) -> str:
     Raises:
         FileError: It failed; the text is the last line of the command's own.
     """
+    heed_cancellation()
     try:
         with translating():
             return (await sandbox.commands.run(command, user=request.user, timeout=0)).stdout

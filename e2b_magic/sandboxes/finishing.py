@@ -1,7 +1,8 @@
-"""Short calls of the SDK that are left to end by themselves when their caller is cancelled.
+"""Cancellations that end what they should, and no more.
 
-To cancel one would leave its script half done in the sandbox, and the SDK logs each cancelled stream as an error that
-nobody took.
+Short calls of the SDK are left to end by themselves when their caller is cancelled: to cancel one would leave its
+script half done in the sandbox, and the SDK logs each cancelled stream as an error that nobody took. And a cancellation
+that got lost below the SDK is found again before anything that lasts is begun.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ async def finishing(work: Coroutine[Any, Any, T]) -> T:
 
 
 def heed_cancellation() -> None:
-    """Raises the cancellation of this task that somebody it called has taken for an end of their own.
+    """Raises the cancellation of this task that somebody it called has dropped.
 
-    `asyncio.wait_for` of Python 3.11 drops one that comes together with its result, and so may a library. Who begins
-    something that lasts asks here first: nobody would cancel it a second time.
+    Python 3.11's `asyncio.wait_for` does so: one that comes when the result is there already, and its waiter is not yet
+    awake, gives the result and is forgotten (bpo-42130; gone since 3.12, where nothing is dropped). connectrpc waits so
+    for the answer of each unary call, and pyqwest for each HTTP response. With requests cancelled at random moments,
+    7 of 1,297 went on under 3.11, and none of 2,125 under 3.12. Python's is not ours to mend, and to cancel a second
+    time would break off the cleaning up of those who have felt the first. So whoever begins something that lasts (a
+    command, a job, a shell) asks here first.
 
     Raises:
         asyncio.CancelledError: The task was cancelled, and goes on all the same.

@@ -29,7 +29,7 @@ from e2b_magic.exceptions import (
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes import job_scripts
 from e2b_magic.sandboxes.commands import ENDING, Execution
-from e2b_magic.sandboxes.finishing import finishing
+from e2b_magic.sandboxes.finishing import finishing, heed_cancellation
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -121,6 +121,7 @@ async def begin(
     Raises:
         CommandFailedError: It could not be started; the text says why.
     """
+    heed_cancellation()
     job = BackgroundJob(
         id=request.job or secrets.token_hex(4),
         project=request.project_id,
@@ -241,7 +242,7 @@ async def list_jobs(manager: SandboxManager, request: ListJobs, emit: Emit) -> d
         manager.forget(lease)
         raise
     if request.keep_alive and any(job.running and job.port is None for job in jobs):
-        manager.extend_used(lease)
+        manager.lifetimes.extend_used(lease)
     return {"sandbox_id": lease.sandbox_id, "asked": True, "jobs": [job.to_json() for job in jobs]}
 
 
@@ -251,7 +252,7 @@ async def read_log(manager: SandboxManager, request: ReadLog, emit: Emit) -> dic
         follower = Follower(manager, lease, request.job, emit, quiet=request.quiet)
         if request.follow:
             while not await follower.go_on(lines=request.lines if follower.offset is None else None):
-                manager.extend_used(lease)
+                manager.lifetimes.extend_used(lease)
         else:
             await follower.go_on(lines=request.lines, on=False)
         return (await look(manager, lease, request.job)).to_json()

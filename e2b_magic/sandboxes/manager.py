@@ -14,29 +14,20 @@ go first and the rest find its sandbox at step 3.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from e2b import AsyncSandbox, SandboxInfo, SandboxState
-from filelock import AsyncFileLock
-from filelock import Timeout as LockTimeout
 
 from e2b_magic.config import Configuration
-from e2b_magic.exceptions import (
-    BackendError,
-    E2BMagicError,
-    SandboxGoneError,
-    SandboxUnreachableError,
-)
+from e2b_magic.exceptions import SandboxGoneError, SandboxUnreachableError
 from e2b_magic.sandboxes.connection import Connection, connect
 from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.lifetimes import Lifetimes
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.sandboxes.tagged import TIMEOUT, TaggedSandboxes, Wanted, template_of
+from e2b_magic.sandboxes.tagged import TaggedSandboxes, Wanted, template_of
+from e2b_magic.sandboxes.turns import first_among_processes
 from e2b_magic.worker.protocol import Attached, Emit, Progress
 from e2b_magic.worker.requests.base import Request
 
@@ -44,12 +35,6 @@ REUSE = 55 * 60
 """How long a sandbox is reused without asking its server, in seconds: the seed's 55 minutes."""
 IDLE = 30
 """After this many seconds without use a sandbox is asked whether it is alive before work is sent to it."""
-EXTENDING = 300
-"""Work that goes on moves its sandbox's end this often, in seconds; more often where a sandbox lives shortly."""
-EXTEND_EVERY = 60
-"""A used sandbox's end is moved at most this often, in seconds."""
-LOCK_TIMEOUT = 120
-"""How long to wait for another process that is starting the same project's sandbox, in seconds."""
 
 
 class Kept(Protocol):
@@ -76,6 +61,7 @@ class SandboxManager:
         configuration: Which E2B to use, and where the lock files lie.
 
     Attributes:
+        lifetimes: How long the sandboxes live.
         kept: What outlives a request, by the id that later ones name it with; closed with the manager.
     """
 
@@ -84,10 +70,9 @@ class SandboxManager:
         self._connection: Connection | None = None
         self._leases: dict[str, Lease] = {}
         self._arriving: dict[str, asyncio.Task[_Arrival]] = {}
-        self._extending: set[asyncio.Task[None]] = set()
         self._tagged = TaggedSandboxes(configuration)
+        self.lifetimes = Lifetimes()
         self.kept: dict[str, Kept] = {}
-        self._timeouts: dict[str, int] = {}
 
     async def lease(self, request: Request, emit: Emit) -> Lease:
         """Gives the sandbox of a request's project, making one when there is none.
@@ -96,7 +81,7 @@ class SandboxManager:
             InvalidRequestError: The project's sandbox was made from another template.
             BackendError: No sandbox could be had.
         """
-        self._note_timeout(request)
+        self.lifetimes.note(request)
         lease, created = await self._held(request.project_id), False
         if lease is None:
             arrival = await self._arrive(request)
@@ -108,18 +93,13 @@ class SandboxManager:
                     )
                 )
         lease.check_template(request.template)
-        self.extend_used(lease)
+        self.lifetimes.extend_used(lease)
         await emit(Attached(lease.sandbox_id, lease.connection.backend, lease.expires_at, created))
         return lease
 
-    def extend_used(self, lease: Lease) -> None:
-        """Moves the end of a sandbox that is in use, unless that was done a moment ago."""
-        if time.time() + self.timeout(lease.project) - lease.expires_at > EXTEND_EVERY:
-            self.extend(lease)
-
     async def existing(self, request: Request, emit: Emit) -> Lease | None:
         """Gives the sandbox of a request's project when one runs already; makes none and wakes none."""
-        self._note_timeout(request)
+        self.lifetimes.note(request)
         lease = await self._held(request.project_id)
         if lease is None:
             info = await self.find(request)
@@ -151,20 +131,6 @@ class SandboxManager:
         """Drops whatever lease a project has, so that the next request asks the server for its sandbox."""
         self._leases.pop(project, None)
 
-    def timeout(self, project: str) -> int:
-        """Gives how long a project's sandbox lives after its last use, in seconds."""
-        return self._timeouts.get(project, TIMEOUT)
-
-    def _note_timeout(self, request: Request) -> None:
-        # What the client has stored of its project; nothing, where its store cannot be written: then it is what was
-        # said last.
-        if request.sandbox_timeout:
-            self._timeouts[request.project_id] = request.sandbox_timeout
-
-    def extending(self, lease: Lease) -> float:
-        """Gives how often work that goes on in a sandbox moves its end, in seconds: thrice in its life at least."""
-        return min(EXTENDING, self.timeout(lease.project) / 3)
-
     def set_timeout(self, project: str, sandbox_id: str, seconds: int, expires_at: float) -> None:
         """Has every use of a project's sandbox keep it for so long.
 
@@ -174,7 +140,7 @@ class SandboxManager:
             seconds: How long.
             expires_at: When it ends now, in seconds since the epoch.
         """
-        self._timeouts[project] = seconds
+        self.lifetimes.set(project, seconds)
         lease = self._leases.get(project)
         if lease is not None and lease.sandbox_id == sandbox_id:
             lease.expires_at = expires_at
@@ -235,7 +201,7 @@ class SandboxManager:
             template: The template that its project is said to have.
             origin: Who asks for it.
         """
-        wanted = Wanted(project, source, template, self.timeout(project), origin)
+        wanted = Wanted(project, source, template, self.lifetimes.seconds(project), origin)
         with translating():
             lease = await self._tagged.create(await self.connection(), wanted)
         self._leases[project] = lease
@@ -244,10 +210,11 @@ class SandboxManager:
     async def close(self) -> None:
         """Ends the manager's own work; the sandboxes live on until their time is over."""
         await asyncio.gather(*[kept.close() for kept in list(self.kept.values())], return_exceptions=True)
-        tasks = [*self._arriving.values(), *self._extending]
+        tasks = list(self._arriving.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.lifetimes.close()
         self._drop_connection()
 
     async def _held(self, project: str) -> Lease | None:
@@ -279,8 +246,8 @@ class SandboxManager:
         return await asyncio.shield(task)
 
     async def _find_or_create(self, request: Request) -> _Arrival:
-        connection = await self.connection()
-        async with self._first_among_processes(connection, request.project_id):
+        connection, locks = await self.connection(), self.configuration.directory / "locks"
+        async with first_among_processes(locks, connection.backend, self.configuration.user, request.project_id):
             with translating():
                 lease = await self._find_alive(connection, request)
                 created = lease is None
@@ -291,29 +258,7 @@ class SandboxManager:
 
     def _wanted(self, request: Request) -> Wanted:
         name, template = request.project_id, request.template
-        return Wanted(name, template, template, self.timeout(name), request.origin)
-
-    @asynccontextmanager
-    async def _first_among_processes(self, connection: Connection, project: str) -> AsyncIterator[None]:
-        """Lets one process of this machine at a time look for a project's sandbox, or make it."""
-        lock = AsyncFileLock(self._lock_path(connection, project), timeout=LOCK_TIMEOUT)
-        try:
-            Path(lock.lock_file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            await lock.acquire()
-        except LockTimeout:
-            raise BackendError(
-                f"Another process has been starting the sandbox of project {project!r} for {LOCK_TIMEOUT} s: "
-                "wait for it, or end it"
-            ) from None
-        except OSError:
-            # A home that cannot be written. Then two processes may make a sandbox each, which is better than none:
-            # both carry the project's metadata, and `kill` ends both.
-            yield
-            return
-        try:
-            yield
-        finally:
-            await lock.release()
+        return Wanted(name, template, template, self.lifetimes.seconds(name), request.origin)
 
     async def _find_alive(self, connection: Connection, request: Request) -> Lease | None:
         if request.sandbox_id and (lease := await self._reconnect(connection, request, request.sandbox_id)):
@@ -329,7 +274,7 @@ class SandboxManager:
             with translating():
                 if self.configuration.shared and not await self._is_own(connection, sandbox_id):
                     return None
-                timeout = self.timeout(request.project_id)
+                timeout = self.lifetimes.seconds(request.project_id)
                 sandbox = await AsyncSandbox.connect(sandbox_id, timeout=timeout, **connection.options())
                 info = await sandbox.get_info()
         except SandboxGoneError:
@@ -340,26 +285,3 @@ class SandboxManager:
         """Whether a sandbox carries this user's name: to know an id is not enough where a key serves several users."""
         info = await AsyncSandbox.get_info(sandbox_id, **connection.options())
         return info.metadata.get("e2b-magic-user") == self.configuration.user
-
-    def _lock_path(self, connection: Connection, project: str) -> str:
-        named = f"{connection.backend}\0{self.configuration.user}\0{project}"
-        name = hashlib.sha256(named.encode()).hexdigest()[:32]
-        return str(self.configuration.directory / "locks" / f"{name}.lock")
-
-    def extend(self, lease: Lease) -> None:
-        """Moves a sandbox's end in the background: a command need not wait for that."""
-        lease.expires_at = time.time() + self.timeout(lease.project)
-        task = asyncio.create_task(self._extend(lease))
-        self._extending.add(task)
-        task.add_done_callback(self._extending.discard)
-
-    async def _extend(self, lease: Lease) -> None:
-        # connect, not set_timeout: it never shortens, should another process have asked for more (E2B#1055).
-        try:
-            with translating():
-                await lease.sandbox.connect(timeout=self.timeout(lease.project))
-                lease.expires_at = (await lease.sandbox.get_info()).end_at.timestamp()
-            lease.verified = time.monotonic()
-        except E2BMagicError:
-            # The work that goes on meanwhile meets the same trouble and tells of it; here it only means "look again".
-            lease.verified = float("-inf")

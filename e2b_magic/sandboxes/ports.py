@@ -38,7 +38,7 @@ async def port_address(manager: SandboxManager, project: str, port: int) -> Port
     lease = await manager.existing(Request(project_id=project), _ignore)
     if lease is None:
         raise SandboxGoneError(f"Project {project!r} has no sandbox that runs: the first command makes one")
-    manager.extend_used(lease)
+    manager.lifetimes.extend_used(lease)
     token = lease.sandbox.traffic_access_token
     headers = {} if token is None else {"E2b-Traffic-Access-Token": token}
     if lease.connection.sandbox_url is None:

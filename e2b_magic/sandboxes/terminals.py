@@ -10,6 +10,7 @@ from typing import Any
 from e2b import AsyncCommandHandle, CommandExitException, PtySize
 
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, SandboxGoneError, SandboxUnreachableError
+from e2b_magic.sandboxes.finishing import heed_cancellation
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.process_tree import signal_tree
@@ -85,6 +86,7 @@ async def run(manager: SandboxManager, request: OpenTerminal, emit: Emit) -> dic
 
 
 async def _serve(manager: SandboxManager, terminal: Terminal, request: OpenTerminal) -> int:
+    heed_cancellation()
     with translating():
         terminal.handle = await terminal.lease.sandbox.pty.create(
             PtySize(rows=request.rows, cols=request.columns),
@@ -96,8 +98,8 @@ async def _serve(manager: SandboxManager, terminal: Terminal, request: OpenTermi
         waiting = asyncio.create_task(_exit_code(terminal.handle))
         try:
             while not waiting.done():
-                await asyncio.wait([waiting], timeout=manager.extending(terminal.lease))
-                manager.extend(terminal.lease)
+                await asyncio.wait([waiting], timeout=manager.lifetimes.interval(terminal.lease))
+                manager.lifetimes.extend(terminal.lease)
             return waiting.result()
         finally:
             waiting.cancel()

@@ -16,7 +16,10 @@ from e2b_magic.client import Client
 from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import InvalidRequestError, SandboxGoneError
+from e2b_magic.sandboxes import SandboxManager
+from e2b_magic.worker.handler import ignore
 from e2b_magic.worker.protocol import Event, Output, Progress
+from e2b_magic.worker.requests.commands import ExecuteCommand
 
 pytestmark = pytest.mark.sandbox
 
@@ -143,8 +146,8 @@ def test_the_daemons_death_is_survived(client: Client, configuration: Configurat
     assert any(isinstance(event, Progress) and "lost" in event.text for event in said)
 
 
-def test_time_is_never_shortened(client: Client, configuration: Configuration) -> None:
-    """Using a sandbox moves its end outwards only, even when somebody gave it more time than we would."""
+async def test_time_is_never_shortened(client: Client, configuration: Configuration) -> None:
+    """Finding a sandbox and using it move its end outwards only, even when somebody gave it more time than we would."""
     from e2b import Sandbox
 
     result = client.execute_command("true")
@@ -152,10 +155,12 @@ def test_time_is_never_shortened(client: Client, configuration: Configuration) -
     there: dict[str, Any] = {"api_key": endpoint.api_key, "api_url": endpoint.url, "sandbox_url": endpoint.url}
     Sandbox.set_timeout(result.sandbox_id, 4 * 3600, **there)
     long = Sandbox.get_info(result.sandbox_id, **there).end_at
-    later = Client(configuration)
-    later.execute_command("true", use_cache=False)
-    time.sleep(0.3)  # the end is moved in the background
-    later.close()
+    manager = SandboxManager(configuration)
+    lease = await manager.lease(ExecuteCommand(project_id="default", command="true"), ignore)
+    manager.lifetimes.extend(lease)
+    await manager.lifetimes.settled()
+    assert (lease.sandbox_id, lease.expires_at) == (result.sandbox_id, long.timestamp())
+    await manager.close()
     assert Sandbox.get_info(result.sandbox_id, **there).end_at >= long
 
 
