@@ -14,6 +14,7 @@ import pytest
 import e2b_magic
 from e2b_magic import exceptions
 from e2b_magic.client import Client
+from e2b_magic.client.all_sandboxes import AllSandboxesVerbs
 from e2b_magic.client.awaited_transfers import AwaitedTransferVerbs
 from e2b_magic.client.commands import CommandVerbs
 from e2b_magic.client.completion import CompletionVerbs
@@ -21,8 +22,10 @@ from e2b_magic.client.files import FileVerbs
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.jobs import JobVerbs
 from e2b_magic.client.projects import ProjectVerbs
+from e2b_magic.client.sandbox_jobs import SandboxJobs
 from e2b_magic.client.sandboxes import SandboxVerbs
 from e2b_magic.client.servers import ServerVerbs
+from e2b_magic.client.snapshots import SnapshotVerbs
 from e2b_magic.client.terminals import TerminalVerbs
 from e2b_magic.client.transfers import TransferVerbs
 from e2b_magic.client.verbs import Verbs
@@ -37,12 +40,12 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "Files": (FileVerbs, TransferVerbs, AwaitedTransferVerbs),
     "Projects and servers": (ProjectVerbs, ServerVerbs),
     "Commands in the background": (JobVerbs,),
-    "Sandboxes": (SandboxVerbs,),
+    "Sandboxes": (SandboxVerbs, SnapshotVerbs, AllSandboxesVerbs),
     "What was run, and what is kept": (HistoryVerbs,),
     "The session": (Client,),
 }
 # What panels and magics are built from, and nobody needs beside them.
-LEFT_OUT = {Verbs, TerminalVerbs, CompletionVerbs}
+LEFT_OUT = {Verbs, SandboxJobs, TerminalVerbs, CompletionVerbs}
 INNER = {"ask", "begin_command"}
 
 

@@ -49,7 +49,7 @@ class AwaitedTransferVerbs(TransferVerbs):
             lambda: self.download(remote, local, exclude=exclude, on_progress=told, on_event=heard, **options)
         )
 
-    async def async_directory(
+    async def aupload_changes(
         self,
         local: str | Path,
         remote: str | None = None,
@@ -62,10 +62,10 @@ class AwaitedTransferVerbs(TransferVerbs):
         on_event: OnEvent | None = None,
         **options: Unpack[Where],
     ) -> TransferResult:
-        """Does what `sync_directory` does; to cancel it discards what has gone."""
+        """Does what `upload_changes` does; to cancel it discards what has gone."""
         told, heard = on_this_loop(on_progress), on_event and on_this_loop(on_event)
         return await in_thread(
-            lambda: self.sync_directory(
+            lambda: self.upload_changes(
                 local,
                 remote,
                 exclude=exclude,

@@ -171,6 +171,11 @@ class Recorder:
         """Stores what is new of a project."""
         self._update(project, **changes)
 
+    def forget_project(self, project: str) -> None:
+        """Takes a project out of the store; its history stays."""
+        self._try(lambda: self.store.forget_project(project))
+        self._changes.announce(ProjectChanged(project))
+
     def attach(self, request: Request, event: Attached) -> None:
         """Stores which sandbox a project has now."""
         known = self.known(request.project_id)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from e2b_magic.client.orphans import Fate, Orphans
 from e2b_magic.client.work import Work
-from e2b_magic.exceptions import StoreError
+from e2b_magic.exceptions import InvalidRequestError, StoreError
 from e2b_magic.records import SandboxMetrics, SandboxState, Snapshot
 from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.base import Request
@@ -50,6 +51,19 @@ class SandboxWork:
         known = self.work.recorder.known(request.project_id)
         if known is not None and request.only in ("", known.sandbox_id):
             self.work.recorder.detach(request.project_id)
+        return killed
+
+    async def forget(self, request: KillSandbox, emit: Emit) -> list[str]:
+        """Ends a project's sandboxes, gives their ids, and forgets the project."""
+        known = self.work.recorder.known(request.project_id)
+        here = self.work.configuration.backend
+        if known is not None and known.sandbox_id and known.backend != here and known.sandbox_expires_at > time.time():
+            raise InvalidRequestError(
+                f"Project {request.project_id!r} has a sandbox on {known.backend}, which {here} cannot end: forget it "
+                "from there, or when that sandbox's time is over"
+            )
+        killed = await self.kill(request, emit)
+        self.work.recorder.forget_project(request.project_id)
         return killed
 
     async def list_all(self, request: ListSandboxes, emit: Emit) -> list[SandboxState]:

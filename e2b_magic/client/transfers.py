@@ -128,7 +128,7 @@ class TransferVerbs(Verbs):
             transfer.close()
         return TransferResult(path=str(destination), files=1, size=size, duration=time.perf_counter() - began)
 
-    def sync_directory(
+    def upload_changes(
         self,
         local: str | Path,
         remote: str | None = None,

@@ -76,11 +76,14 @@ def kill(context: Context, arguments: argparse.Namespace) -> None:
     """Ends a project's sandbox."""
     client = context.client
     name = arguments.name or client.project
-    killed = client.kill_sandbox(arguments.name)
+    known = client.get_project_info(arguments.name)
+    killed = (client.forget_project if arguments.forget else client.kill_sandbox)(arguments.name)
     if killed:
         print(f"Ended sandbox {', '.join(killed)} of project {name}, its files with it")
-    else:
+    elif known.created_at or not arguments.forget:
         print(f"Project {name} has no sandbox")
+    if arguments.forget:
+        print(f"Forgot project {name}; its history stays" if known.created_at else f"There is no project {name}")
 
 
 def overview(context: Context) -> Card:
@@ -146,7 +149,7 @@ COMMANDS = (
         name="kill",
         summary="End a project's sandbox, its files with it",
         run=kill,
-        arguments=(PROJECT_WORD,),
-        examples=("%e2b kill", "%e2b kill web"),
+        arguments=(Argument(names=("--forget",), summary="take the project out of the list, too"), PROJECT_WORD),
+        examples=("%e2b kill", "%e2b kill --forget web"),
     ),
 )

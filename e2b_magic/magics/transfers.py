@@ -53,7 +53,7 @@ def _sync(context: Context, arguments: argparse.Namespace) -> TransferResult:
         context,
         arguments,
         "sync",
-        context.client.sync_directory,
+        context.client.upload_changes,
         arguments.local,
         arguments.remote,
         gitignore=not arguments.all,

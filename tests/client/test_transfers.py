@@ -131,14 +131,14 @@ def test_an_interrupted_download_leaves_nothing(client: Client, tmp_path: Path) 
 def test_sync_brings_what_changed_and_nothing_else(client: Client, tmp_path: Path) -> None:
     """A second run brings nothing; then a changed, a new, a removed and a swapped file are brought in one."""
     tree = _tree(tmp_path)
-    assert client.sync_directory(tree, "synced").files == 3
-    assert client.sync_directory(tree, "synced").files == 0
+    assert client.upload_changes(tree, "synced").files == 3
+    assert client.upload_changes(tree, "synced").files == 0
     (tree / "run.sh").write_text("#!/bin/sh\necho other\n")
     (tree / "new").write_text("x")
     (tree / "pkg" / "a b.py").unlink()
     (tree / "pkg" / "a b.py").mkdir()
     (tree / "start").unlink()
-    result = client.sync_directory(tree, "synced", delete=True)
+    result = client.upload_changes(tree, "synced", delete=True)
     assert (result.files, result.removed) == (2, 1)
     found = _run(client, "cd synced && find . -type d | sort && find . -type f | sort && cat run.sh")
     assert found.split("\n")[:-1] == [
@@ -151,10 +151,10 @@ def test_sync_leaves_alone_what_is_excluded(client: Client, tmp_path: Path) -> N
     (tmp_path / ".gitignore").write_text("cache/\n")
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "here").write_text("x")
-    client.sync_directory(tmp_path, "ignoring")
+    client.upload_changes(tmp_path, "ignoring")
     client.write_file("ignoring/cache/there", "x")
     client.write_file("ignoring/stray", "x")
-    assert client.sync_directory(tmp_path, "ignoring", delete=True).removed == 1
+    assert client.upload_changes(tmp_path, "ignoring", delete=True).removed == 1
     assert _run(client, "cd ignoring && find . -type f | sort").split() == ["./.gitignore", "./cache/there"]
 
 
@@ -162,11 +162,11 @@ def test_sync_by_checksum_sees_what_times_hide(client: Client, tmp_path: Path) -
     """A file with the size and the time of the one there, and other content, is brought by checksum alone."""
     (tmp_path / "f").write_text("aa")
     os.utime(tmp_path / "f", (1_000_000_000, 1_000_000_000))
-    client.sync_directory(tmp_path, "sums")
+    client.upload_changes(tmp_path, "sums")
     (tmp_path / "f").write_text("bb")
     os.utime(tmp_path / "f", (1_000_000_000, 1_000_000_000))
-    assert client.sync_directory(tmp_path, "sums").files == 0
-    assert client.sync_directory(tmp_path, "sums", checksum=True).files == 1
+    assert client.upload_changes(tmp_path, "sums").files == 0
+    assert client.upload_changes(tmp_path, "sums", checksum=True).files == 1
     assert client.read_text("sums/f") == "bb"
 
 
@@ -200,9 +200,9 @@ def test_slips_are_one_clear_line(client: Client, tmp_path: Path) -> None:
     with pytest.raises(RemotePathError, match="file is a file"):
         client.upload(tmp_path / "d", "file")
     with pytest.raises(RemotePathError, match="file is a file"):
-        client.sync_directory(tmp_path / "d", "file")
+        client.upload_changes(tmp_path / "d", "file")
     with pytest.raises(InvalidRequestError, match="is no directory"):
-        client.sync_directory(tmp_path / "f")
+        client.upload_changes(tmp_path / "f")
     with pytest.raises(FileError, match=r"Not a directory|File exists"):
         client.download("file", tmp_path / "f" / "below")
     with pytest.raises(FileError, match="'/root-only': read-only file system"):

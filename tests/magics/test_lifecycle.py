@@ -55,6 +55,20 @@ def test_a_sandbox_is_made_kept_and_ended(notebook: Notebook) -> None:
     assert notebook("%e2b sandboxes").value == []
 
 
+def test_a_project_is_forgotten(notebook: Notebook, client: Client) -> None:
+    """`kill --forget` ends the sandbox and takes the project off the list; its history stays, and its name is free."""
+    notebook("%e2b run --project passing echo once")
+    told = notebook("%e2b kill --forget passing").stdout.splitlines()
+    assert told[0].startswith("Ended sandbox ")
+    assert told[1] == "Forgot project passing; its history stays"
+    assert "passing" not in [project.name for project in notebook("%e2b projects").value]
+    assert [run.command for run in client.get_execution_history("passing")] == ["echo once"]
+    assert notebook("%e2b kill --forget passing").stdout == "There is no project passing\n"
+    client.store.update_project("far", sandbox_id="s1", backend="e2b.app", sandbox_expires_at=time.time() + 60)
+    assert "has a sandbox on e2b.app" in notebook("%e2b kill --forget far").stdout
+    client.store.forget_project("far")
+
+
 def test_gc_tells_what_other_stores_left(
     notebook: Notebook, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ async def test_trees_go_and_come_back(client: Client, tmp_path: Path) -> None:
     assert (await client.aupload(source, "awaited", on_progress=tell)).files == 1
     assert told[0] == (0, 1)
     (source / "two").write_text("22")
-    assert (await client.async_directory(source, "awaited")).files == 1
+    assert (await client.aupload_changes(source, "awaited")).files == 1
     assert (await client.adownload("awaited", tmp_path / "back")).files == 2
     assert (tmp_path / "back" / "two").read_text() == "22"
     assert await client.aread_text("awaited/two") == "22"
