@@ -10,11 +10,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import psutil
 
 from e2b_magic.embedded.containment import bubblewrap, seccomp
 from e2b_magic.embedded.containment.interpreter import find_interpreter
@@ -66,6 +69,29 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
     """Gives the medians of two calls, made in turn, in seconds."""
     pairs = [(timed(ours), timed(theirs)) for _ in range(rounds)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+def growth_line(name: str, grown: int, bound: int) -> Line:
+    """What a process grew by, in bytes, in the columns of times: a second stands for a megabyte."""
+    return Line(f"{name} {grown / 1e6:.1f} MB", "(1 MB)", grown / 1e6, 1, bound / 1e6)
+
+
+def watched(work: Callable[[], object], process: psutil.Process) -> tuple[float, int]:
+    """Gives the seconds that work takes, and the bytes that a process grew by at most meanwhile."""
+    before, largest, over = process.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not over.wait(0.02):
+            largest = max(largest, process.memory_info().rss)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        return timed(work), max(largest - before, 0)
+    finally:
+        over.set()
+        watching.join()
 
 
 class FreshBubblewrap:

@@ -15,13 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
-from comparison import FreshBubblewrap, Line, compare, null_server, timed
+from comparison import FreshBubblewrap, Line, compare, growth_line, null_server, timed, watched
 from e2b import Sandbox
 
 from e2b_magic.embedded import runtime
@@ -131,30 +130,7 @@ def transfer_lines(sandbox: Sandbox, server: psutil.Process, directory: Path) ->
     for name, transfer in (("upload", upload), ("download", download)):
         ours, grown = watched(transfer, server)
         yield Line(rate(name, TRANSFERRED, ours), "a copy of the same file", ours, plain, bound)
-        yield growth_line(grown)
-
-
-def growth_line(grown: int) -> Line:
-    """What the server grew by, in the columns of times: a second stands for a megabyte."""
-    return Line(f"the server's growth meanwhile: {grown / 1e6:.1f} MB", "(1 MB)", grown / 1e6, 1, GROWTH / 1e6)
-
-
-def watched(work: Callable[[], object], server: psutil.Process) -> tuple[float, int]:
-    """Gives the seconds that work takes, and the bytes that the server grew by at most meanwhile."""
-    before, largest, over = server.memory_info().rss, 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal largest
-        while not over.wait(0.02):
-            largest = max(largest, server.memory_info().rss)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        return timed(work), max(largest - before, 0)
-    finally:
-        over.set()
-        watching.join()
+        yield growth_line("the server's growth meanwhile:", grown, GROWTH)
 
 
 def rate(name: str, size: int, seconds: float) -> str:
