@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import IO, Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from e2b_magic.client.background import OnEvent
 from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.worker.protocol import binary
 from e2b_magic.worker.requests.base import Request
-from e2b_magic.worker.requests.transfers import PIECE, CloseTransfer, ListTree, ReceivePiece, SendPiece
+from e2b_magic.worker.requests.transfers import CloseTransfer, ListTree, ReceivePiece, SendPiece
 
 DISCARDING: Final = 1.0
 """How long to wait for a transfer that broke off to be discarded, in seconds."""
@@ -62,7 +61,7 @@ class Place:
         """Gives an open transfer, which is discarded when what is done with it fails, its opening included."""
         transfer = Transfer(self, uuid.uuid4().hex)
         try:
-            self.ask(kind, user=self.user, transfer=transfer.id, **fields)
+            transfer.opened = self.ask(kind, user=self.user, transfer=transfer.id, **fields)
             yield transfer
         except BaseException:
             transfer.discard()
@@ -71,10 +70,17 @@ class Place:
 
 @dataclass(slots=True)
 class Transfer:
-    """A transfer under way, from the client's side."""
+    """A transfer under way, from the client's side.
+
+    Attributes:
+        place: The other end.
+        id: Its id there.
+        opened: What was answered when it was opened.
+    """
 
     place: Place
     id: str
+    opened: dict[str, Any] = field(default_factory=dict)
 
     def send(self, pieces: Iterable[bytes], total: int, on_progress: OnProgress) -> str:
         """Sends all pieces, and gives the path at which they are then."""
@@ -102,37 +108,18 @@ class Transfer:
             discarding.result(timeout=DISCARDING)
 
 
-class _Received(io.RawIOBase):
-    """What a transfer brings, as a file to be read."""
-
-    def __init__(self, transfer: Transfer, total: int, on_progress: OnProgress) -> None:
-        super().__init__()
-        self._transfer = transfer
-        self._total = total
-        self._on_progress = on_progress
-        self._piece = memoryview(b"")
-        self._done = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._piece:
-            self._piece = memoryview(self._transfer.receive())
-            self._done += len(self._piece)
-            self._on_progress(min(self._done, self._total), self._total)
-        count = min(len(buffer), len(self._piece))
-        buffer[:count] = self._piece[:count]
-        self._piece = self._piece[count:]
-        return count
-
-
-def received(transfer: Transfer, total: int, on_progress: OnProgress) -> IO[bytes]:
-    """Gives what a transfer brings, as a file to be read.
+def received(transfer: Transfer, total: int, on_progress: OnProgress) -> Iterator[bytes]:
+    """Gives what a transfer brings, piece by piece.
 
     Args:
         transfer: The transfer.
         total: Bytes that there are, as far as is known.
-        on_progress: Told of each piece.
+        on_progress: Told of each piece; at the end of all of them.
     """
-    return io.BufferedReader(_Received(transfer, total, on_progress), PIECE // 4)
+    done = 0
+    on_progress(0, total)
+    while piece := transfer.receive():
+        done += len(piece)
+        on_progress(min(done, total), total)
+        yield piece
+    on_progress(total, total)

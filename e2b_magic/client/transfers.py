@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Unpack
 
@@ -20,8 +21,9 @@ from e2b_magic.client.options import Where
 from e2b_magic.client.threads import wait_for
 from e2b_magic.client.trees.comparing import differs, excluded, topmost
 from e2b_magic.client.trees.packing import pack, pieces_of
+from e2b_magic.client.trees.placing import replace_file
 from e2b_magic.client.trees.scanning import Exclusions, Tree, entry_at, scan, with_checksum
-from e2b_magic.client.trees.unpacking import Unpacking, replace_file
+from e2b_magic.client.trees.unpacking import Unpacking
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import FileError, InvalidRequestError, RemoteFileNotFoundError, RemotePathError
 from e2b_magic.records import TransferResult, TreeEntry
@@ -110,23 +112,22 @@ class TransferVerbs(Verbs):
             FileError: It cannot be written here.
         """
         began, place = time.perf_counter(), self._place(options, on_event)
-        found = place.tree(remote)
-        name = PurePosixPath(found["path"]).name or "root"
-        entries = [TreeEntry.from_json(entry) for entry in found["entries"]]
-        if found["type"] == "dir":
-            wanted = [entry for entry in entries if not excluded(entry, Exclusions(exclude))] if exclude else entries
-            destination = Path(name if local is None else local).expanduser()
-            return _receive_tree(place, found["path"], wanted, destination, began, on_progress, some=bool(exclude))
-        destination = Path(local or "").expanduser()
-        if destination.is_dir() or str(local or "").endswith("/"):
-            destination /= name
-        with place.transfer(OpenDownload, path=remote) as transfer:
-            on_progress(0, entries[0].size)
-            with _local_errors(destination):
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                size = replace_file(destination, received(transfer, entries[0].size, on_progress))
+        wanted = _wanted(place, remote, exclude) if exclude else None
+        if wanted == []:
+            raise InvalidRequestError(f"{remote} holds nothing that is not excluded")
+        names = [entry.name for entry in wanted or ()]
+        with place.transfer(OpenDownload, path=remote, names=names) as transfer:
+            opened = transfer.opened
+            size = sum(entry.size for entry in wanted) if wanted else opened["size"]
+            name = PurePosixPath(opened["path"]).name or "root"
+            pieces = received(transfer, size, on_progress)
+            if opened["type"] == "dir":
+                destination = Path(name if local is None else local).expanduser()
+                result = _unpacked(pieces, destination)
+            else:
+                result = _written(pieces, Path(local or "").expanduser(), name, into=str(local or "").endswith("/"))
             transfer.close()
-        return TransferResult(path=str(destination), files=1, size=size, duration=time.perf_counter() - began)
+        return replace(result, duration=time.perf_counter() - began)
 
     def upload_changes(
         self,
@@ -229,29 +230,34 @@ def _send_tree(place: Place, tree: Tree, remote: str, on_progress: OnProgress) -
         return transfer.send(pack(tree.root, tree.entries, PIECE), total, on_progress)
 
 
-def _receive_tree(
-    place: Place,
-    remote: str,
-    entries: list[TreeEntry],
-    destination: Path,
-    began: float,
-    on_progress: OnProgress,
-    *,
-    some: bool,
-) -> TransferResult:
-    total, unpacking = sum(entry.size for entry in entries), Unpacking(destination)
-    names = [entry.name for entry in entries] if some else []
-    with place.transfer(OpenDownload, path=remote, archive=True, names=names) as transfer:
-        on_progress(0, total)
-        unpacking.unpack(received(transfer, total, on_progress))
-        transfer.close()
+def _wanted(place: Place, remote: str, exclude: Sequence[str]) -> list[TreeEntry] | None:
+    """Gives what of a directory is not excluded; None of a file."""
+    found = place.tree(remote)
+    if found["type"] != "dir":
+        return None
+    entries, exclusions = map(TreeEntry.from_json, found["entries"]), Exclusions(exclude)
+    return [entry for entry in entries if not excluded(entry, exclusions)]
+
+
+def _unpacked(pieces: Iterator[bytes], destination: Path) -> TransferResult:
+    unpacking = Unpacking(destination)
+    unpacking.unpack(pieces)
     return TransferResult(
         path=str(destination),
         files=unpacking.files,
         size=unpacking.size,
-        duration=time.perf_counter() - began,
+        duration=0.0,
         left_out=tuple(unpacking.left_out),
     )
+
+
+def _written(pieces: Iterator[bytes], destination: Path, name: str, *, into: bool) -> TransferResult:
+    if into or destination.is_dir():
+        destination /= name
+    with _local_errors(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        size = replace_file(destination, pieces)
+    return TransferResult(path=str(destination), files=1, size=size, duration=0.0)
 
 
 def _there(place: Place, path: str, *, checksums: bool) -> dict[str, TreeEntry]:

@@ -30,6 +30,9 @@ from e2b_magic.worker.protocol import Emit
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.files import ListFiles, OnPath, PeekDirectory, ReadFile, RemoveFile, WriteFile
 
+_FULL = ("No space left", "quota exceeded")
+"""What programs say when there is no room, in the C library's words."""
+
 
 def entry_of(info: EntryInfo) -> FileEntry:
     """Gives our record of what the SDK tells of a file."""
@@ -109,17 +112,23 @@ async def shell(sandbox: AsyncSandbox, request: OnPath, command: str) -> str:
     """Runs a command on a request's path and gives what it wrote; it may take as long as it does.
 
     Raises:
-        FileError: It failed; the text is the last line of the command's own.
+        FileError: It failed; the text is a line of the command's own.
     """
     heed_cancellation()
     try:
         with translating():
             return (await sandbox.commands.run(command, user=request.user, timeout=0)).stdout
     except CommandExitException as failed:
-        lines = failed.stderr.strip().splitlines()
-        said = lines[-1] if lines else f"exit code {failed.exit_code}"
-        kind = NotEnoughSpaceError if "No space left" in said else FileError
-        raise kind(f"{request.path}: {said}") from None
+        raise command_error(request, failed) from None
+
+
+def command_error(request: OnPath, failed: CommandExitException) -> FileError:
+    """Gives the error that a command's failure on a request's path is."""
+    # tar's last line says only that there were others.
+    lines = [line for line in failed.stderr.strip().splitlines() if "Exiting with failure status" not in line]
+    full = [line for line in lines if any(text in line for text in _FULL)]
+    said = [*lines, *full][-1] if lines else f"exit code {failed.exit_code}"
+    return (NotEnoughSpaceError if full else FileError)(f"{request.path}: {said}")
 
 
 async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[str, Any]:

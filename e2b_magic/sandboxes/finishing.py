@@ -15,6 +15,13 @@ T = TypeVar("T")
 _going_on: set[asyncio.Task[Any]] = set()
 
 
+def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Gives a task whose failure may go unheard: somebody looks at it later, or nobody needs to."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_taken)
+    return task
+
+
 async def finishing(work: Coroutine[Any, Any, T]) -> T:
     """Gives what a coroutine gives; a cancellation ends the waiting, and the coroutine goes on."""
     task = asyncio.create_task(work)
@@ -43,5 +50,9 @@ def heed_cancellation() -> None:
 
 def _ended(task: asyncio.Task[Any]) -> None:
     _going_on.discard(task)
+    _taken(task)  # whoever was cancelled does not ask for it
+
+
+def _taken(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        task.exception()  # taken: whoever was cancelled does not ask for it
+        task.exception()

@@ -23,6 +23,7 @@ from e2b_magic.sandboxes import (
     snapshots,
     terminals,
     transfers,
+    trees,
 )
 from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
 from e2b_magic.worker.validation import parse_request
@@ -43,7 +44,7 @@ WORK: dict[str, Work] = {
     "send_input": terminals.send_input,
     "resize_terminal": terminals.resize,
     "close_terminal": terminals.close,
-    "list_tree": transfers.list_tree,
+    "list_tree": trees.list_tree,
     "open_upload": transfers.open_upload,
     "open_download": transfers.open_download,
     "send_piece": transfers.send_piece,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 _READ = 1024 * 1024
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ def _walk(tree: Tree, directory: str, exclusions: Exclusions) -> Iterator[TreeEn
         folder = child.is_dir(follow_symlinks=False)
         if exclusions.hold(name, directory=folder):
             continue
-        entry = entry_at(Path(child.path), name)
+        entry = _told(child.stat(follow_symlinks=False), child, name)
         if entry.type == "other":
             tree.left_out.append(f"{name} is neither file, directory nor link")
             continue
@@ -126,16 +127,18 @@ def _walk(tree: Tree, directory: str, exclusions: Exclusions) -> Iterator[TreeEn
 
 def entry_at(path: Path, name: str) -> TreeEntry:
     """Gives the entry of what stands at a path, not following a link."""
-    found = path.lstat()
-    kinds = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "dir"), (stat.S_ISLNK, "link"))
-    kind = next((kind for matches, kind in kinds if matches(found.st_mode)), "other")
+    return _told(path.lstat(), path, name)
+
+
+def _told(found: os.stat_result, path: os.PathLike[str], name: str) -> TreeEntry:
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "other")
     return TreeEntry(
         name=name,
         type=kind,
         size=found.st_size if kind == "file" else 0,
         modified_at=found.st_mtime,
         mode=stat.S_IMODE(found.st_mode) & 0o777,
-        target=str(path.readlink()) if kind == "link" else "",
+        target=str(Path(path).readlink()) if kind == "link" else "",
     )
 
 

@@ -15,14 +15,14 @@ import os
 import posixpath
 import shutil
 import tarfile
-import uuid
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
+from e2b_magic.client.trees.placing import Names, beside, folds_names, replace_file, write_new_file
+from e2b_magic.client.trees.reading import Archive, DamagedArchiveError, Member
 from e2b_magic.exceptions import FileError
 
 _FOREIGN = frozenset('\\:*?"<>|') if os.name == "nt" else frozenset()
-_COPY = 1024 * 1024
 
 
 class Unpacking:
@@ -43,26 +43,28 @@ class Unpacking:
         self.size = 0
         self.left_out: list[str] = []
         self._new = not os.path.lexists(destination)
-        self._root = str(_beside(destination) if self._new else destination)
+        self._root = str(beside(destination) if self._new else destination)
         self._directories: set[tuple[str, ...]] = {()}
-        self._times: list[tuple[str, float, int]] = []
+        self._times: list[tuple[str, int, int]] = []
+        self._names = Names()
 
-    def unpack(self, archive: IO[bytes]) -> None:
+    def unpack(self, pieces: Iterable[bytes]) -> None:
         """Writes what an archive holds.
 
         Args:
-            archive: Read from its beginning to its end.
+            pieces: The archive, cut anywhere.
 
         Raises:
             FileError: It would write outside the destination, is damaged, or cannot be written.
         """
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
-            with tarfile.open(fileobj=archive, mode="r|", encoding="utf-8", errors="surrogateescape") as members:
-                for member in members:
-                    self._place(member, members)
+            self._names = Names(folded=folds_names(Path(self._root)))
+            archive = Archive(pieces)
+            for member in archive.members():
+                self._place(member, archive)
             self._finish()
-        except tarfile.TarError as error:
+        except DamagedArchiveError as error:
             raise FileError(f"The archive from the sandbox is damaged ({error}): try again") from None
         except OSError as error:
             raise FileError(f"{error.filename or self.destination}: {error.strerror}") from None
@@ -78,32 +80,30 @@ class Unpacking:
         if self._new:
             Path(self._root).rename(self.destination)
 
-    def _place(self, member: tarfile.TarInfo, members: tarfile.TarFile) -> None:
+    def _place(self, member: Member, archive: Archive) -> None:
         parts = self._parts(member.name)
         if not parts:
             return
         path = self._at(parts)
-        if member.isdir():
+        if member.kind == tarfile.DIRTYPE:
             self._directory(parts)
-            self._times.append((path, member.mtime, member.mode & 0o777 | 0o700))
-        elif member.isreg():
-            self._directory(parts[:-1])
-            content = members.extractfile(member)
-            assert content is not None  # noqa: S101  a regular member has one
-            self._write(path, content, member)
-            self.files += 1
-            self.size += member.size
-        elif member.issym():
-            self._link(parts, path, member.linkname)
-        else:
+            self._times.append((path, member.modified, member.mode & 0o777 | 0o700))
+        elif member.kind not in (tarfile.REGTYPE, tarfile.SYMTYPE):
             self.left_out.append(f"{member.name} is neither file, directory nor link")
+        elif (other := self._names.taken_by(parts)) is not None:
+            self.left_out.append(f"{member.name} and {other} have the same name on this file system")
+        elif member.kind == tarfile.REGTYPE:
+            self._directory(parts[:-1])
+            self._write(path, member, archive)
+        else:
+            self._link(parts, path, member.target)
 
     def _at(self, parts: tuple[str, ...]) -> str:
         return os.path.join(self._root, *parts)  # noqa: PTH118  ten thousand paths are three times as slow with pathlib
 
     def _parts(self, name: str) -> tuple[str, ...]:
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
-        if name.startswith("/") or ".." in parts or any(_FOREIGN & set(part) for part in parts):
+        if name.startswith("/") or ".." in parts or (_FOREIGN and any(_FOREIGN & set(part) for part in parts)):
             raise FileError(f"The archive holds {name!r}, which may lead out of {self.destination}: it is refused")
         return parts
 
@@ -118,16 +118,12 @@ class Unpacking:
         path.mkdir(exist_ok=True)
         self._directories.add(parts)
 
-    def _write(self, path: str, content: IO[bytes], member: tarfile.TarInfo) -> None:
-        mode = member.mode & 0o777
-        if not self._new:
-            replace_file(Path(path), content, mode=mode, modified=member.mtime)
-            return
-        # In a tree that nobody has seen yet: with O_EXCL, which follows no link and takes no second file of a name.
-        with open(path, "xb") as file:  # noqa: PTH123  see _at
-            shutil.copyfileobj(content, file, _COPY)
-        os.chmod(path, mode)  # noqa: PTH101  see _at
-        os.utime(path, (member.mtime, member.mtime))
+    def _write(self, path: str, member: Member, archive: Archive) -> None:
+        # In a tree that nobody has seen yet there is nothing to keep until the new file is whole.
+        write = write_new_file if self._new else replace_file
+        write(path, archive.content(), mode=member.mode & 0o777, modified=member.modified)
+        self.files += 1
+        self.size += member.size
 
     def _link(self, parts: tuple[str, ...], path: str, target: str) -> None:
         inside = posixpath.normpath(posixpath.join(*parts[:-1], target))
@@ -135,7 +131,7 @@ class Unpacking:
             self.left_out.append(f"{'/'.join(parts)} is a link out of the tree, to {target}")
             return
         self._directory(parts[:-1])
-        part = _beside(Path(path))
+        part = beside(Path(path))
         part.symlink_to(target)
         try:
             part.replace(path)
@@ -143,32 +139,3 @@ class Unpacking:
             part.unlink()
             raise
         self.files += 1
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:12]}")
-
-
-def replace_file(path: Path, content: IO[bytes], *, mode: int | None = None, modified: float | None = None) -> int:
-    """Writes a file that takes its place when it is whole, and gives its size in bytes.
-
-    Args:
-        path: Where it is to stand; a link there is replaced, not followed.
-        content: Read to its end.
-        mode: Its permission bits; as this machine makes files when None.
-        modified: Its time, in seconds since the epoch; now when None.
-    """
-    part = _beside(path)
-    try:
-        with part.open("xb") as file:
-            shutil.copyfileobj(content, file, _COPY)
-            size = file.tell()
-        if mode is not None:
-            part.chmod(mode)
-        if modified is not None:
-            os.utime(part, (modified, modified))
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return size

@@ -70,16 +70,14 @@ class OpenUpload(_Opening):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDownload(_Opening):
-    """Open a download.
+    """Open a download; the answer's `type` is `dir` where a directory comes, as a tar archive, else `file`.
 
     Attributes:
         transfer: Its id, the client's choice.
-        archive: Whether to give the directory at `path` as a tar archive.
-        names: What to put into the archive, relative to `path`; everything when empty.
+        names: What to put into a directory's archive, relative to `path`; everything when empty.
     """
 
     type: ClassVar[str] = "open_download"
-    archive: bool = False
     names: list[str] = field(default_factory=list, repr=False)
 
 

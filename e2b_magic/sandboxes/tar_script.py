@@ -1,0 +1,176 @@
+"""The command in a sandbox that packs or unpacks a tree while its archive comes and goes in parts.
+
+An archive travels as files of some megabytes in a directory of its own, each of which is gone as soon as the other side
+has it. So the sandbox unpacks what has come while the next part is on its way, its disk never holds a tree twice, and
+nothing is needed but bash, tar and coreutils. What is said to the command through its standard input keeps the two in
+step; when nothing is said for `PATIENCE` seconds, or `stop`, it ends and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
+
+from e2b_magic.exceptions import E2BMagicError
+from e2b_magic.sandboxes.files import command_error
+from e2b_magic.sandboxes.finishing import started
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.requests.files import OnPath
+from e2b_magic.worker.requests.transfers import PIECE
+
+PATIENCE: Final = 600
+"""How long the command waits for a word, in seconds: longer than a transfer waits for its client."""
+_ENDING: Final = 1.0
+"""How long to wait, in seconds, for what it says at its end when it hears nothing any more."""
+_STOPPING: Final = 30.0
+"""How long to wait, in seconds, until it has cleared away."""
+
+_UNPACK: Final = r"""
+set -o pipefail
+parts={parts} target={target} into={target} stage=
+if [ ! -e "$target" ]; then
+  above=$(dirname -- "$target")
+  until [ -d "$above" ]; do above=$(dirname -- "$above"); done
+  into=$above/{hidden} stage=$above/{hidden}
+fi
+trap 'rm -rf -- "$parts" ${{stage:+"$stage"}}' EXIT
+mkdir -p -m 700 -- "$parts" && mkdir -p -- "$into" || exit
+take() {{
+  local next=0 there end
+  while read -r -t {patience} there end && [ "$there" != stop ]; do
+    for (( ; next < there; next++)); do cat -- "$parts/$next" && rm -f -- "$parts/$next" || return; done
+    [ -z "$end" ] || return 0
+  done
+  return 1
+}}
+take | tar -C "$into" --no-same-owner -xpf - || exit
+[ -z "$stage" ] || {{ mkdir -p -- "$(dirname -- "$target")" && mv -T -- "$stage" "$target"; }}
+"""
+"""Takes lines with the number of parts that have come, the last of them with a second word; unpacks them in order.
+
+A directory that is not there yet is made aside, and appears when it is whole.
+"""
+
+_PACK: Final = r"""
+set -o pipefail
+parts={parts} next=0 taken=0
+trap 'rm -rf -- "$parts" "$parts.names"' EXIT
+mkdir -m 700 -- "$parts" && cd -- {path} || exit
+echo "total $(du -sbl . 2>/dev/null | cut -f 1)"
+exec 3<&0
+take() {{
+  read -r -t {patience} word <&3 && [ "$word" != stop ] && rm -f -- "$parts/$taken" && taken=$((taken + 1))
+}}
+give() {{
+  while dd bs=1M count={megabytes} iflag=fullblock status=none of="$parts/$next" && [ -s "$parts/$next" ]; do
+    next=$((next + 1)); echo part
+    [ $((next - taken)) -lt {ahead} ] || take || return
+  done
+  while [ "$taken" -lt "$next" ]; do take || return; done
+}}
+tar --format=gnu --hard-dereference -cf - {what} | give
+"""
+"""Tells how many bytes there are, then of each part that lies there; takes a line for each that has been taken."""
+
+
+def unpack_script(parts: str, target: str) -> str:
+    """Gives the script that unpacks.
+
+    Args:
+        parts: The directory of the parts; its name, too, is that of the directory that is made aside.
+        target: Where the tree goes, as the shell reads it.
+    """
+    return _UNPACK.format(parts=parts, hidden=posixpath.basename(parts), target=target, patience=PATIENCE)
+
+
+def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
+    """Gives the script that packs.
+
+    Args:
+        parts: The directory for the parts.
+        path: The tree, as the shell reads it.
+        ahead: How many parts may lie there.
+        listed: Whether only what the file beside `parts` names is packed, whose own name ends in `.names`.
+    """
+    what = '--null --no-recursion --verbatim-files-from -T "$parts.names"' if listed else "."
+    return _PACK.format(
+        parts=parts, path=path, what=what, ahead=ahead, megabytes=PIECE // (1024 * 1024), patience=PATIENCE
+    )
+
+
+class TarScript:
+    """One of the two at work.
+
+    Args:
+        sandbox: Where.
+        request: The request that it serves.
+        script: The script.
+        heard: Called with what it tells.
+
+    Attributes:
+        ended: Done when it has ended; raises what it failed with.
+    """
+
+    def __init__(
+        self,
+        sandbox: AsyncSandbox,
+        request: OnPath,
+        script: str,
+        heard: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._sandbox = sandbox
+        self._request = request
+        self._starting = started(self._start(script, heard))
+        self.ended = started(self._end())
+
+    async def _start(self, script: str, heard: Callable[[str], Awaitable[None]] | None) -> AsyncCommandHandle[Any]:
+        with translating():
+            return await self._sandbox.commands.run(
+                script, background=True, stdin=True, user=self._request.user, timeout=0, on_stdout=heard
+            )
+
+    async def _end(self) -> None:
+        handle = await asyncio.shield(self._starting)
+        try:
+            with translating():
+                await handle.wait()
+        except CommandExitException as failed:
+            raise command_error(self._request, failed) from None
+
+    async def tell(self, text: str) -> None:
+        """Says something to it.
+
+        Raises:
+            FileError: It has failed.
+        """
+        handle = await asyncio.shield(self._starting)
+        try:
+            with translating():
+                await handle.send_stdin(text)
+        except E2BMagicError:
+            # Who has ended hears nothing; what it ended with tells more.
+            await asyncio.wait([self.ended], timeout=_ENDING)
+            self.check()
+            raise
+
+    def check(self) -> None:
+        """Raises what it failed with, should it have.
+
+        Raises:
+            FileError: It has failed.
+        """
+        if self.ended.done():
+            self.ended.result()
+
+    async def stop(self) -> None:
+        """Ends it, should it not have ended by itself; what it has made is gone then."""
+        if not self.ended.done():
+            with suppress(E2BMagicError):  # then it ends of itself, with the sandbox or for want of a word
+                await self.tell("stop\n")
+            await asyncio.wait([self.ended], timeout=_STOPPING)
+        self.ended.cancel()

@@ -1,0 +1,215 @@
+"""A transfer under way, and those of one file, with a few pieces in memory at a time.
+
+What is uploaded goes to a file beside its place and takes its place when it is whole: who reads meanwhile sees the old
+file, and an upload that breaks off leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
+
+from e2b_magic.exceptions import BackendError, E2BMagicError, FileError, InvalidRequestError
+from e2b_magic.sandboxes.files import quoted, shell
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
+
+AHEAD: Final = 2
+"""How many pieces may wait for the other side."""
+_STEP: Final = 256 * 1024
+"""What the SDK is handed at once, in bytes: its client takes sixteen such before the network has taken the first."""
+_GATHERED: Final = 1024 * 1024
+"""What a piece of a download has at least, in bytes."""
+PATIENCE: Final = 300
+"""How long a transfer waits for its client's next piece, in seconds, before it is discarded."""
+
+
+class Transfer(ABC):
+    """A transfer under way. It belongs to its manager, under an id that the client has chosen.
+
+    Args:
+        manager: Whose it is.
+        lease: The sandbox it goes to, or comes from.
+        request: What opened it.
+
+    Raises:
+        InvalidRequestError: The id is another one's.
+    """
+
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenUpload | OpenDownload) -> None:
+        if request.transfer in manager.kept:
+            raise InvalidRequestError(f"There is a transfer {request.transfer} already: choose another id")
+        self.id = request.transfer
+        self.lease = lease
+        self.request = request
+        self._manager = manager
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(PATIENCE, self._abandon)
+        self._abandoning: asyncio.Task[None] | None = None
+        manager.kept[self.id] = self
+
+    def touch(self) -> None:
+        """Waits for the client's next piece from now on."""
+        self._timer.cancel()
+        self._timer = self._loop.call_later(PATIENCE, self._abandon)
+
+    def _abandon(self) -> None:
+        self._abandoning = asyncio.create_task(self.close())
+
+    async def close(self) -> None:
+        """Ends the transfer and leaves nothing of it in the sandbox."""
+        self._timer.cancel()
+        self._manager.kept.pop(self.id, None)
+        with suppress(E2BMagicError), translating():  # the sandbox may be gone, and its files with it
+            await self._clear_away()
+
+    @abstractmethod
+    async def _clear_away(self) -> None:
+        """Ends what is under way, and removes what is not whole."""
+
+
+class Upload(Transfer):
+    """A transfer into the sandbox.
+
+    Attributes:
+        target: The path that it goes to.
+    """
+
+    target: str
+
+    @abstractmethod
+    async def send(self, piece: bytes) -> None:
+        """Takes a piece as soon as there is room for one; raises what ended the transfer's work, should it have."""
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """Has what was sent take its place."""
+
+
+class Download(Transfer):
+    """A transfer out of the sandbox, whose pieces come before they are asked for."""
+
+    request: OpenDownload
+
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenDownload) -> None:
+        super().__init__(manager, lease, request)
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue(AHEAD)
+        self._failure: Exception | None = None
+        self._ended = False
+        self._bringing: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Has the pieces brought."""
+        self._bringing = asyncio.create_task(self._bring_all())
+
+    async def _bring_all(self) -> None:
+        try:
+            with translating():
+                await self._bring()
+        except Exception as error:  # noqa: BLE001  it is raised where the pieces are received
+            self._failure = error
+        await self.pieces.put(b"")
+
+    @abstractmethod
+    async def _bring(self) -> None:
+        """Puts all that there is into `pieces`."""
+
+    async def receive(self) -> bytes:
+        """Gives the next piece, an empty one at the end; raises what ended the transfer's work, should it have."""
+        piece = b"" if self._ended else await self.pieces.get()
+        self._ended = not piece
+        if self._ended and self._failure is not None:
+            raise self._failure
+        return piece
+
+    async def _clear_away(self) -> None:
+        if self._bringing is not None:
+            self._bringing.cancel()
+            await asyncio.wait([self._bringing])
+
+
+class FileUpload(Upload):
+    """A file on its way into the sandbox.
+
+    Args:
+        manager: Whose it is.
+        lease: The sandbox.
+        request: What opened it.
+        target: The path that the file goes to.
+    """
+
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenUpload, target: str) -> None:
+        super().__init__(manager, lease, request)
+        directory, name = posixpath.split(target.rstrip("/"))
+        self.target = target
+        self._mode = request.mode
+        self._part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD)
+        self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            while (piece := await self._pieces.get()) is not None:
+                for start in range(0, len(piece), _STEP):
+                    yield piece[start : start + _STEP]
+
+        try:
+            with translating():
+                await self.lease.sandbox.files.write(self._part, pieces(), user=self.request.user)
+        except E2BMagicError as error:
+            # The server speaks of the part, which means nothing to who asked; what it refuses so is a matter of the
+            # file.
+            kind = FileError if type(error) is BackendError else type(error)
+            raise kind(str(error).replace(self._part, self.request.path)) from None
+
+    async def send(self, piece: bytes) -> None:
+        """See `Upload.send`."""
+        await self._put(piece)
+
+    async def _put(self, piece: bytes | None) -> None:
+        putting = asyncio.create_task(self._pieces.put(piece))
+        try:
+            await asyncio.wait([putting, self._writing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            putting.cancel()
+        if self._writing.done():
+            self._writing.result()
+
+    async def finish(self) -> None:
+        """See `Upload.finish`."""
+        await self._put(None)
+        await self._writing
+        mode = "" if self._mode is None else f"chmod -- {self._mode:o} {quoted(self._part)} && "
+        command = f"{mode}mv -fT -- {quoted(self._part)} {quoted(self.target)}"
+        await shell(self.lease.sandbox, self.request, command)
+
+    async def _clear_away(self) -> None:
+        self._writing.cancel()
+        await asyncio.wait([self._writing])
+        await self.lease.sandbox.files.remove(self._part, user=self.request.user)
+
+
+class FileDownload(Download):
+    """A file on its way out of the sandbox."""
+
+    async def _bring(self) -> None:
+        stream = await self.lease.sandbox.files.read(self.request.path, format="stream", user=self.request.user)
+        async with stream:
+            waiting, length = [], 0
+            async for chunk in stream:
+                waiting.append(chunk)
+                length += len(chunk)
+                # Gathered, since a request for each of the SDK's chunks would cost more than the chunk; but in pieces
+                # small enough for the memory of one to serve the next.
+                if length >= _GATHERED:
+                    await self.pieces.put(b"".join(waiting))
+                    waiting, length = [], 0
+            if waiting:
+                await self.pieces.put(b"".join(waiting))

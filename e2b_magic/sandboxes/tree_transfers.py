@@ -1,0 +1,146 @@
+"""Trees on their way into a sandbox and out of it, as archives in parts; see `tar_script`.
+
+A directory that is not there yet appears when it is whole. Into one that is there, nothing is unpacked before all has
+come. Either way an upload that breaks off leaves what was there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Final
+
+from e2b_magic.sandboxes.files import quoted
+from e2b_magic.sandboxes.finishing import started
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
+from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.sandboxes.tar_script import TarScript, pack_script, unpack_script
+from e2b_magic.sandboxes.transfer import AHEAD, Download, Upload
+from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
+
+_WRITING: Final = 0.5
+"""How long to wait for the parts under way when a transfer breaks off, in seconds."""
+
+
+def _parts() -> str:
+    return f"/tmp/.e2b-magic-{uuid.uuid4().hex}"  # noqa: S108  a path inside the sandbox, and unguessable there
+
+
+class TreeUpload(Upload):
+    """A tree on its way into the sandbox.
+
+    Args:
+        manager: Whose it is.
+        lease: The sandbox.
+        request: What opened it.
+        new: Whether there is nothing yet where it goes.
+    """
+
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenUpload, *, new: bool) -> None:
+        super().__init__(manager, lease, request)
+        self.target = request.path
+        self._new = new
+        self._parts = _parts()
+        self._unpacking = TarScript(lease.sandbox, request, unpack_script(self._parts, quoted(self.target)))
+        self._sent = 0
+        self._room = asyncio.Semaphore(AHEAD)
+        self._writing: list[asyncio.Task[None]] = []
+
+    async def send(self, piece: bytes) -> None:
+        """See `Upload.send`."""
+        await self._room.acquire()
+        self._unpacking.check()
+        before = self._writing[-1:]
+        for task in before:
+            if task.done():
+                task.result()
+        self._writing = [task for task in self._writing if not task.done()]
+        self._writing.append(started(self._write(self._sent, piece, before)))
+        self._sent += 1
+
+    async def _write(self, number: int, piece: bytes, before: list[asyncio.Task[None]]) -> None:
+        try:
+            sandbox, path = self.lease.sandbox, f"{self._parts}/{number}"
+            with translating():
+                await sandbox.files.write(path, piece, user=self.request.user, request_timeout=0, use_octet_stream=True)
+            await asyncio.gather(*before)  # the script takes them in their order
+            # Also while nothing may be unpacked yet, so that the script hears that somebody is there.
+            await self._unpacking.tell(f"{number + 1 if self._new else 0}\n")
+        finally:
+            self._room.release()
+
+    async def finish(self) -> None:
+        """See `Upload.finish`."""
+        await asyncio.gather(*self._writing)
+        await self._unpacking.tell(f"{self._sent} end\n")
+        await self._unpacking.ended
+
+    async def _clear_away(self) -> None:
+        if self._writing:
+            # What is cancelled might be written by the server all the same, and be left behind.
+            await asyncio.wait(self._writing, timeout=_WRITING)
+            for task in self._writing:
+                task.cancel()
+        await self._unpacking.stop()
+
+
+class TreeDownload(Download):
+    """A tree on its way out of the sandbox.
+
+    Args:
+        manager: Whose it is.
+        lease: The sandbox.
+        request: What opened it.
+        path: Where the tree lies.
+    """
+
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenDownload, path: str) -> None:
+        super().__init__(manager, lease, request)
+        self._parts = _parts()
+        self._path = path
+        self._packing: TarScript | None = None
+        self._told = ""
+        self._lines: asyncio.Queue[str] = asyncio.Queue()
+
+    async def size(self) -> int:
+        """Starts the packing, and gives how many bytes there are, as far as is known."""
+        if self.request.names:
+            names = "".join(f"./{name}\0" for name in self.request.names)
+            await self.lease.sandbox.files.write(f"{self._parts}.names", names, user=self.request.user)
+        script = pack_script(self._parts, quoted(self._path), AHEAD, listed=bool(self.request.names))
+        self._packing = TarScript(self.lease.sandbox, self.request, script, self._hear)
+        line = await self._line(self._packing)
+        return int((line or "").partition(" ")[2] or 0)
+
+    async def _hear(self, text: str) -> None:
+        *lines, self._told = (self._told + text).split("\n")
+        for line in lines:
+            self._lines.put_nowait(line)
+
+    async def _line(self, packing: TarScript) -> str | None:
+        """Gives the next line that the script tells, None when it has ended; raises what it failed with."""
+        asking = asyncio.create_task(self._lines.get())
+        try:
+            await asyncio.wait([asking, packing.ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asking.cancel()
+        if asking.done():
+            return asking.result()
+        packing.check()
+        return None
+
+    async def _bring(self) -> None:
+        packing, number = self._packing, 0
+        assert packing is not None  # noqa: S101  `size` has been asked for
+        while await self._line(packing) is not None:
+            path, user = f"{self._parts}/{number}", self.request.user
+            part = await self.lease.sandbox.files.read(path, format="bytes", user=user, request_timeout=0)
+            await packing.tell("\n")
+            await self.pieces.put(bytes(part))
+            number += 1
+
+    async def _clear_away(self) -> None:
+        await super()._clear_away()
+        if self._packing is not None:
+            await self._packing.stop()
