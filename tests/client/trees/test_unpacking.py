@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from e2b_magic.client.trees.packing import pack
+from e2b_magic.client.trees.placing import folds_names
 from e2b_magic.client.trees.scanning import Exclusions, scan
 from e2b_magic.client.trees.unpacking import Unpacking
 from e2b_magic.exceptions import FileError
@@ -199,3 +201,67 @@ def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("longer")
     with pytest.raises(FileError, match="changed while it was read"):
         list(pack(tmp_path, tree.entries, 1000))
+
+
+def test_tarfile_reads_what_is_packed(tmp_path: Path) -> None:
+    """The headers that are written here are those of a tar archive to others too: names, modes, times, targets."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "ü").write_bytes(b"x" * 1000)
+    (tmp_path / "d" / "ü").chmod(0o751)
+    (tmp_path / ("n" * 120)).symlink_to("t" * 120)
+    tree = scan(tmp_path)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pack(tmp_path, tree.entries, 700)))) as archive:
+        found = [(one.name, one.mode, one.mtime, one.linkname, one.size) for one in archive.getmembers()]
+    assert found == [(e.name, e.mode, int(e.modified_at), e.target, e.size) for e in tree.entries]
+
+
+def test_names_that_a_file_system_takes_for_one_are_kept_apart(
+    destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where case does not count, as on macOS, the first of two names stays whole and the second is named."""
+    monkeypatch.setattr("e2b_magic.client.trees.unpacking.folds_names", lambda directory: True)
+    members: list[Member] = [
+        ("D/Readme", {"text": "first"}),
+        ("d/README", {"text": "second"}),
+        ("d/other", {"text": "x"}),
+    ]
+    unpacking = Unpacking(destination)
+    unpacking.unpack(_archive(members))
+    assert _files(destination)["D/Readme"] == "first"
+    assert unpacking.left_out == ["d/README and D/Readme have the same name on this file system"]
+    assert unpacking.files == 2
+
+
+def test_this_file_system_tells_case_apart(tmp_path: Path) -> None:
+    """The look at the file system leaves nothing behind."""
+    assert folds_names(tmp_path) is (tmp_path.with_name(tmp_path.name.swapcase())).exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("field", "content"),
+    [
+        (slice(0, 1), b"\0"),
+        (slice(124, 136), b"\x80" + b"\xff" * 11),
+        (slice(136, 148), b"x" * 12),
+        (slice(156, 157), b"x"),
+    ],
+    ids=["a sum", "a size beyond all disks", "no number", "another format's header"],
+)
+def test_a_damaged_header_is_one_clear_line(tmp_path: Path, field: slice, content: bytes) -> None:
+    """What cannot be meant ends the unpacking, and neither a traceback nor a file comes of it."""
+    whole = bytearray(_archive([("name", {"text": "x"})]).getvalue())
+    whole[field] = content
+    if field.start:
+        whole[148:156] = b"%06o\0 " % (sum(whole[:148]) + sum(whole[156:512]) + 256)
+    with pytest.raises(FileError, match="damaged"):
+        Unpacking(tmp_path / "tree").unpack([bytes(whole)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_without_end_is_not_awaited(tmp_path: Path) -> None:
+    """A sandbox that goes on sending after the end is told so, and the tree is not there."""
+    zeros = itertools.repeat(bytes(100_000))
+    with pytest.raises(FileError, match="goes on after its end"):
+        Unpacking(tmp_path / "tree").unpack(itertools.chain(_archive([("a", {"text": "x"})]), zeros))
+    assert not list(tmp_path.iterdir())
