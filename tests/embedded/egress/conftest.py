@@ -214,7 +214,6 @@ class Origin(HostServer):
     """A server on the host that answers each connection with bytes of the test's, whatever it is asked.
 
     Attributes:
-        heard: What each connection said until it closed.
         first: What is sent at once when a head has come.
         answer: What is sent when a head has come, and of what is no GET so many bytes as `body` says.
         body: Bytes.
@@ -222,12 +221,19 @@ class Origin(HostServer):
     """
 
     def __init__(self) -> None:
-        self.heard: list[bytes] = []
+        self._heard: list[bytes] = []
         self.first = b""
         self.answer = OK
         self.body = 0
         self.last = False
         super().__init__()
+
+    @property
+    def heard(self) -> list[bytes]:
+        """What each connection said; waits until all have closed, which a client may see a moment earlier."""
+        for thread in self._threads[1:]:
+            thread.join(30)
+        return self._heard
 
     def serve(self, connection: socket.socket) -> None:
         """Listens, and answers once."""
@@ -246,7 +252,7 @@ class Origin(HostServer):
                         break
         except OSError:
             said += b"<broken>"
-        self.heard.append(said)
+        self._heard.append(said)
 
 
 # For scripts that run inside: `tunnel` gives a socket whose other end is a host and port outside.
