@@ -78,8 +78,9 @@ class Script:
 
 
 @asynccontextmanager
-async def _serving(script: Script, port: int = 0) -> AsyncIterator[HttpCaller]:
-    server = await asyncio.start_server(script.serve, "127.0.0.1", port)
+async def _serving(script: Script, bound: socket.socket | None = None) -> AsyncIterator[HttpCaller]:
+    """Gives a caller of a server that follows a script, on a socket of its own or on one that is bound already."""
+    server = await asyncio.start_server(script.serve, sock=bound or socket.create_server(("127.0.0.1", 0)))
     script.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/base/"
     caller = HttpCaller(Worker(script.url, WorkerToken("e2bw_token"), "cloud"))
     try:
@@ -128,9 +129,10 @@ async def test_the_backend_has_this_clients_name() -> None:
 
 async def test_a_refused_connection_is_tried_again() -> None:
     """What was not sent is sent when the server is there; when it stays away, that is said, and nothing was done."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # Bound, so that the port is nobody else's, and refusing as long as nobody listens.
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    port = bound.getsockname()[1]
     caller = HttpCaller(Worker(f"http://127.0.0.1:{port}/", WorkerToken("e2bw_token")))
     with pytest.raises(WorkerError, match=f"127.0.0.1:{port} does not answer"):
         await _call(caller, RUN)
@@ -138,7 +140,7 @@ async def test_a_refused_connection_is_tried_again() -> None:
     caller = HttpCaller(Worker(f"http://127.0.0.1:{port}/", WorkerToken("e2bw_token")))
     calling = asyncio.create_task(_call(caller, RUN))
     await asyncio.sleep(0.2)
-    async with _serving(Script(_stream(DONE)), port):
+    async with _serving(Script(_stream(DONE)), bound):
         assert (await calling)["success"]
     await caller.close()
 
