@@ -143,8 +143,13 @@ def start_jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartJup
     """Starts Jupyter servers with the extension; the module's end is theirs, and their sandboxes'."""
     started: list[Jupyter] = []
 
-    def start(config: str = "", environment: Mapping[str, str] | None = None) -> Jupyter:
-        started.append(_start_jupyter(tmp_path_factory.mktemp("jupyter"), config, environment or {}))
+    def start(config: str = "", environment: Mapping[str, str] | None = None, again: Jupyter | None = None) -> Jupyter:
+        """Starts a server; `again` the one that was there before, by its files, once that has ended."""
+        if again is not None:
+            again.process.terminate()
+            again.process.wait(timeout=30)
+        folder = tmp_path_factory.mktemp("jupyter") if again is None else again.folder
+        started.append(_start_jupyter(folder, config, environment or {}))
         _wait_for(started[-1])
         return started[-1]
 

@@ -159,6 +159,18 @@ left && hit KILL
 for _ in {1..40}; do [ -f "$dir/exit" ] && break; sleep 0.05; done
 """
 
+# A job's first process keeps the environment that it was started with, whatever the command does.
+_TOLD_BASES: Final = r"""
+for home in $(homes); do
+  for dir in "$home"/.e2b-magic/jobs/*; do
+    look "$dir" && [ "$state" = running ] || continue
+    grep -qszx -- "PORT=$port" "/proc/$pid/environ" || continue
+    sed -nz 's/^BASE_PATH=//p' "/proc/$pid/environ" | tr '\0' '\n'
+  done
+done
+true
+"""
+
 
 def start(job_id: str, job: str, command: str) -> str:
     """Gives the script that starts a job and ends once it has a process.
@@ -223,3 +235,8 @@ def stop(job_id: str, grace: float) -> str:
 def answers(port: int) -> str:
     """Gives the script that exits with 0 when a port answers, and with 1 when it does not."""
     return _with('answers "$port"', port=port)
+
+
+def told_bases(port: int) -> str:
+    """Gives the script that prints, on a line each, the `BASE_PATH` of the jobs that run for a port."""
+    return _with(_TOLD_BASES, port=port)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from e2b_magic.exceptions import SandboxGoneError
 from e2b_magic.sandboxes.manager import SandboxManager
-from e2b_magic.worker.protocol import Event
+from e2b_magic.worker.protocol import ignore
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.jobs import check_port
 
@@ -35,7 +35,7 @@ async def port_address(manager: SandboxManager, project: str, port: int) -> Port
         SandboxGoneError: The project has no sandbox.
     """
     check_port(port)
-    lease = await manager.existing(Request(project_id=project), _ignore)
+    lease = await manager.existing(Request(project_id=project), ignore)
     if lease is None:
         raise SandboxGoneError(f"Project {project!r} has no sandbox that runs: the first command makes one")
     manager.lifetimes.extend_used(lease)
@@ -45,7 +45,3 @@ async def port_address(manager: SandboxManager, project: str, port: int) -> Port
         return PortAddress(f"https://{lease.sandbox.get_host(port)}", headers)
     routed = {"E2b-Sandbox-Id": lease.sandbox_id, "E2b-Sandbox-Port": str(port)}
     return PortAddress(lease.connection.sandbox_url.rstrip("/"), headers | routed)
-
-
-async def _ignore(event: Event) -> None:
-    """Takes the events, for which nobody waits here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any, Final
 
@@ -15,8 +16,11 @@ from e2b_magic.sandboxes.finishing import finishing
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.worker.protocol import Emit, Progress
+from e2b_magic.worker.protocol import Emit, Progress, ignore
+from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.jobs import PreviewPort, StartDevServer
+
+_log = logging.getLogger(__name__)
 
 GRACE: Final = 3.0
 """How long a server that is replaced may take to end by itself, in seconds."""
@@ -83,6 +87,22 @@ async def _wait(manager: SandboxManager, lease: Lease, job: BackgroundJob, reque
         )
     ended = await jobs.look(manager, lease, job.id)
     raise ServerNotReadyError(f"The server {ended.outcome} before port {request.port} answered{last}")
+
+
+async def told_bases(manager: SandboxManager, project: str, port: int) -> list[str]:
+    """Gives the paths at which the servers that run for a port were told to live, as those themselves say.
+
+    That is one path where one server runs for it that was told any. A sandbox that cannot be asked tells none.
+    """
+    lease = await manager.existing(Request(project_id=project), ignore)
+    if lease is None:
+        return []
+    try:
+        return (await jobs.script(lease, job_scripts.told_bases(port))).splitlines()
+    except E2BMagicError as error:
+        # The server is shown all the same, and one that lives below an old path says so itself.
+        _log.warning("the servers in %s cannot be asked for their paths: %s", lease.sandbox_id, error)
+        return []
 
 
 async def preview(manager: SandboxManager, request: PreviewPort, emit: Emit) -> dict[str, Any]:

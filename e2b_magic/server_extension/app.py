@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import logging
 import os
-import ssl
 from dataclasses import replace
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING
 from urllib.parse import urlunsplit
 
-import httpx
 from jupyter_server.auth import User
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Enum, Float, Int, Unicode
@@ -25,6 +23,9 @@ from e2b_magic.server_extension.redaction import Redactor
 from e2b_magic.server_extension.tokens import Ticket, Tokens
 from e2b_magic.server_extension.users import Limits, UserWorker, UserWorkers
 from e2b_magic.worker.requests.base import PROJECT_NAME
+
+if TYPE_CHECKING:
+    import httpx
 
 _EVERYWHERE = ("", "0.0.0.0", "::", "*")  # noqa: S104  these are compared with, not listened on
 
@@ -60,7 +61,7 @@ class E2BMagicApp(ExtensionApp):
         """Takes the key, and puts everything together; Jupyter calls this once, before any kernel starts."""
         assert self.serverapp is not None  # noqa: S101  Jupyter has set it
         self.redactor = Redactor()
-        self.tokens = Tokens()
+        self.tokens = Tokens(self.serverapp.cookie_secret)
         self.limits = Limits(
             requests=self.max_requests,
             sandboxes=self.max_sandboxes,
@@ -70,6 +71,7 @@ class E2BMagicApp(ExtensionApp):
         )
         self.configuration = self._configure()
         self.workers = UserWorkers(self._worker_of)
+        self._making_client: asyncio.Task[httpx.AsyncClient] | None = None
         self._watch_logs()
         equip_kernels(self.serverapp.kernel_manager, self._kernel_variables)
 
@@ -77,17 +79,12 @@ class E2BMagicApp(ExtensionApp):
         """Gives Jupyter our routes."""
         self.handlers.extend([*worker_routes.ROUTES, *preview.ROUTES])
 
-    @functools.cached_property
-    def preview_client(self) -> httpx.AsyncClient:
-        """Asks the servers in sandboxes; keeps no cookie, since one user's would go to another's server."""
-        return httpx.AsyncClient(
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            timeout=httpx.Timeout(None, connect=10),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            verify=ssl.create_default_context(),
-            # Not through a proxy from the environment: the embedded server is on this machine.
-            mounts={"all://127.0.0.1": httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))},
-        )
+    async def preview_client(self) -> httpx.AsyncClient:
+        """Gives what asks the servers in sandboxes, made at the first call."""
+        # One task, whoever else asks meanwhile; shielded from a browser that leaves.
+        if self._making_client is None:
+            self._making_client = asyncio.create_task(asyncio.to_thread(_new_preview_client))
+        return await asyncio.shield(self._making_client)
 
     async def _start_jupyter_server_extension(self, serverapp: object) -> None:
         # Again, since handlers of the log may have come with other extensions.
@@ -96,8 +93,8 @@ class E2BMagicApp(ExtensionApp):
     async def stop_extension(self) -> None:
         """Ends what is at work; sandboxes live on until their time is over."""
         await self.workers.close()
-        if "preview_client" in vars(self):
-            await self.preview_client.aclose()
+        if self._making_client is not None:
+            await (await self._making_client).aclose()
 
     def _configure(self) -> Configuration:
         settings = take_settings(os.environ)
@@ -125,6 +122,18 @@ class E2BMagicApp(ExtensionApp):
         """Gives the path below which a preview's page lies, with a slash at its end."""
         assert self.serverapp is not None  # noqa: S101  Jupyter has set it
         return f"{self.serverapp.base_url.rstrip('/')}/e2b-magic/preview-{token}/"
+
+    def take_up(self, identity: str, ticket: Ticket, base: str) -> None:
+        """Lets a dev server that was started before this server go on at the path that it was told, if it was.
+
+        Args:
+            identity: Whose sandbox it is in.
+            ticket: The port that it serves.
+            base: The path that it says it was told.
+        """
+        before, after = self.preview_root("\0").split("\0")
+        if base.startswith(before) and base.endswith(after):
+            self.tokens.take_up(identity, ticket, base[len(before) : -len(after)])
 
     def base_for(self, identity: str, user: User, project: object, port: object) -> str | None:
         """Gives the path under which a browser will see a server that is about to start; None where it is the root.
@@ -184,3 +193,10 @@ class E2BMagicApp(ExtensionApp):
         host = "127.0.0.1" if server.ip in _EVERYWHERE else server.ip
         netloc = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
         return urlunsplit(("https" if server.certfile else "http", netloc, server.base_url, "", ""))
+
+
+def _new_preview_client() -> httpx.AsyncClient:
+    # Imported here and called in a thread: its imports, and the system's certificates, take a while.
+    from e2b_magic.server_extension.preview_exchange import new_client
+
+    return new_client()

@@ -1,4 +1,4 @@
-"""Who asks: a user of Jupyter's, or a kernel of that user's, by the token that its environment holds."""
+"""Who asks: a user of Jupyter's, or by a token of ours a kernel of that user's, or a preview's page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.utils import ensure_async
 
-from e2b_magic.server_extension.tokens import Tokens
+from e2b_magic.server_extension.tokens import Ticket, Tokens
 
 OWNER = "owner"
 _NAMELESS = (IdentityProvider, PasswordIdentityProvider, LegacyIdentityProvider)
@@ -63,3 +63,27 @@ class KernelIdentity:
     def should_check_origin(self, handler: Any) -> bool:
         """Whether the Origin must be looked at."""
         return not self.is_token_authenticated(handler)
+
+
+class TicketIdentity(IdentityProvider):
+    """Lets in whoever knows a preview's ticket, as its user, and nobody else.
+
+    Args:
+        ticket: What the token in the path opens; None where it is no ticket.
+    """
+
+    def __init__(self, ticket: Ticket | None) -> None:
+        super().__init__()
+        self._ticket = ticket
+
+    async def get_user(self, handler: Any) -> User | None:
+        """Gives the ticket's user."""
+        return None if self._ticket is None else self._ticket.user
+
+    def is_token_authenticated(self, handler: Any) -> bool:
+        """Whether there is a ticket: like any token, it is nothing that a browser sends by itself."""
+        return self._ticket is not None
+
+    def should_check_origin(self, handler: Any) -> bool:
+        """Whether the Origin must be looked at."""
+        return self._ticket is None

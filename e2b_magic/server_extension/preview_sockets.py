@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpclient import HTTPError, HTTPRequest
 from tornado.iostream import StreamClosedError
@@ -17,8 +17,10 @@ from tornado.websocket import (
 )
 
 from e2b_magic.exceptions import BackendError
-from e2b_magic.sandboxes.ports import PortAddress
 from e2b_magic.server_extension.preview_headers import Headers
+
+if TYPE_CHECKING:
+    from e2b_magic.sandboxes.ports import PortAddress
 
 LARGEST_MESSAGE = 16 * 1024 * 1024
 CONNECT_TIMEOUT = 10

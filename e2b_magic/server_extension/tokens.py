@@ -9,13 +9,19 @@ guess is.
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 
 from jupyter_server.auth import User
 
 MOST_TICKETS = 1000
 """How many previews can be open; the ticket of the one that was opened first makes room for the next."""
+_NONCE, _CODE = 12, 18
+"""Bytes of a ticket's token that are random, and that show for which port it is; multiples of 3 fill base64."""
+_NONCE_LENGTH = _NONCE // 3 * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,13 @@ def _digest(token: str) -> bytes:
 
 @dataclass(slots=True)
 class Tokens:
-    """The tokens that one server has given out."""
+    """The tokens that one server has given out.
 
+    Args:
+        secret: What tickets are known by again; the cookie secret lives as long as a browser's login.
+    """
+
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _kernels: dict[str, str] = field(default_factory=dict, repr=False)
     _users: dict[bytes, User] = field(default_factory=dict, repr=False)
     _previews: dict[tuple[str, str, int], str] = field(default_factory=dict, repr=False)
@@ -65,14 +76,43 @@ class Tokens:
     def for_preview(self, identity: str, ticket: Ticket) -> str:
         """Gives the token that opens one port of one project's sandbox."""
         place = (identity, ticket.project, ticket.port)
-        if place not in self._previews:
-            if len(self._previews) >= MOST_TICKETS:
-                oldest = self._previews.pop(next(iter(self._previews)))
-                del self._tickets[_digest(oldest)]
-                self._at_base.discard(_digest(oldest))
-            self._previews[place] = secrets.token_urlsafe(24)
-        token = self._previews[place]
+        token = self._previews.get(place)
+        if token is None:
+            nonce = secrets.token_urlsafe(_NONCE)
+            token = self._keep(place, nonce + self._code(place, nonce))
         self._tickets[_digest(token)] = ticket
+        return token
+
+    def has_preview(self, identity: str, ticket: Ticket) -> bool:
+        """Whether a token was given out for that port, or taken up, since the server has started."""
+        return (identity, ticket.project, ticket.port) in self._previews
+
+    def take_up(self, identity: str, ticket: Ticket, token: str) -> bool:
+        """Lets the token that an earlier process gave out for a port open it again; says whether it is one.
+
+        Args:
+            identity: Who the user is to the worker.
+            ticket: What it is said to open.
+            token: What is said to be the token.
+        """
+        place = (identity, ticket.project, ticket.port)
+        nonce, code = token[:_NONCE_LENGTH], token[_NONCE_LENGTH:]
+        if place in self._previews or not hmac.compare_digest(code.encode(), self._code(place, nonce).encode()):
+            return False
+        self._tickets[_digest(self._keep(place, token))] = ticket
+        return True
+
+    def _code(self, place: tuple[str, str, int], nonce: str) -> str:
+        """Gives what shows that a token is for a place, and was made by who knows the secret."""
+        said = json.dumps(["e2b-magic preview", *place, nonce]).encode()
+        return urlsafe_b64encode(hmac.digest(self._secret, said, "sha256")[:_CODE]).decode()
+
+    def _keep(self, place: tuple[str, str, int], token: str) -> str:
+        if len(self._previews) >= MOST_TICKETS:
+            oldest = self._previews.pop(next(iter(self._previews)))
+            del self._tickets[_digest(oldest)]
+            self._at_base.discard(_digest(oldest))
+        self._previews[place] = token
         return token
 
     def ticket(self, token: str) -> Ticket | None:

@@ -165,6 +165,14 @@ class UserWorker:
 
         return await port_address(handler.manager, project, port)
 
+    async def told_bases(self, project: str, port: int) -> list[str]:
+        """Gives the paths at which the dev servers that run for a port of a project's sandbox were told to live."""
+        handler = await self.caller.handler()
+        # Imported here, as above.
+        from e2b_magic.sandboxes.servers import told_bases
+
+        return await told_bases(handler.manager, project, port)
+
     @contextmanager
     def previewing(self) -> Iterator[None]:
         """Counts a preview's request, or WebSocket, for as long as it is open.

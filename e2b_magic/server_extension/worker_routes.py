@@ -22,7 +22,17 @@ from tornado.iostream import StreamClosedError
 import e2b_magic
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, RateLimitError, RequestTooLargeError
 from e2b_magic.server_extension.routes import BoundedBody, Route
-from e2b_magic.worker.protocol import ALIVE, END, REQUEST_ID, Envelope, Event, event_to_json, failure, json_default
+from e2b_magic.worker.protocol import (
+    ALIVE,
+    END,
+    REQUEST_ID,
+    Envelope,
+    Event,
+    event_to_json,
+    failure,
+    ignore,
+    json_default,
+)
 from e2b_magic.worker.requests.jobs import StartDevServer
 
 ALIVE_EVERY = 15
@@ -102,14 +112,10 @@ class WorkerRoute(_Requests):
     async def post(self) -> None:
         """Answers a request with its envelope."""
         try:
-            envelope = await self.worker.handle(self.request_id(), self.payload(), _ignore)
+            envelope = await self.worker.handle(self.request_id(), self.payload(), ignore)
         except E2BMagicError as error:
             envelope = failure(error)
         self.answer(envelope)
-
-
-async def _ignore(event: Event) -> None:
-    """Takes the events of a request whose client wants the envelope alone."""
 
 
 @web.stream_request_body

@@ -25,7 +25,7 @@ from e2b_magic.sandboxes import (
     transfers,
     trees,
 )
-from e2b_magic.worker.protocol import Emit, Envelope, Event, failure, success
+from e2b_magic.worker.protocol import Emit, Envelope, failure, ignore, success
 from e2b_magic.worker.validation import parse_request
 
 _log = logging.getLogger(__name__)
@@ -76,10 +76,6 @@ WORK: dict[str, Work] = {
     "start_dev_server": servers.start,
     "preview_port": servers.preview,
 }
-
-
-async def ignore(event: Event) -> None:
-    """An `Emit` for callers who want the envelope alone."""
 
 
 class Handler:

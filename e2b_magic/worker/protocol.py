@@ -55,6 +55,11 @@ class Attached:
 Event = Output | Progress | Attached
 Emit = Callable[[Event], Awaitable[None]]
 
+
+async def ignore(event: Event) -> None:
+    """An `Emit` for callers who want the envelope alone."""
+
+
 _EVENTS: dict[str, type[Output | Progress | Attached]] = {"output": Output, "progress": Progress, "attached": Attached}
 
 

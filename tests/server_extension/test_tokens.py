@@ -51,6 +51,34 @@ def test_where_a_server_lives_is_kept_with_its_ticket() -> None:
     assert not given.is_at_base(one)
 
 
+def test_a_ticket_is_taken_up_by_the_next_process_for_its_own_port_alone() -> None:
+    """Who has the same secret knows a token again for the place that it was made for, and no other text for it."""
+    anna, place = User("anna"), Ticket(User("anna"), "web", 1)
+    token = Tokens(b"secret").for_preview("anna", place)
+    changed = ("B" if token[0] != "B" else "C") + token[1:]
+    others: list[tuple[Tokens, str, Ticket, str]] = [
+        (Tokens(b"another"), "anna", place, token),
+        (Tokens(b"secret"), "ben", place, token),
+        (Tokens(b"secret"), "anna", Ticket(anna, "web", 2), token),
+        (Tokens(b"secret"), "anna", Ticket(anna, "api", 1), token),
+        *((Tokens(b"secret"), "anna", place, text) for text in (changed, token[:-1], token[:16], "", "ü" * 40)),
+    ]
+    for later, identity, ticket, text in others:
+        assert not later.take_up(identity, ticket, text)
+        assert later.ticket(text) is None
+    later = Tokens(b"secret")
+    assert not later.has_preview("anna", place)
+    assert later.take_up("anna", place, token)
+    assert (later.ticket(token), later.for_preview("anna", place)) == (place, token)
+    # What the place has is not exchanged for what an earlier process gave it.
+    later = Tokens(b"secret")
+    newer = later.for_preview("anna", place)
+    assert newer != token
+    assert later.has_preview("anna", place)
+    assert not later.take_up("anna", place, token)
+    assert later.for_preview("anna", place) == newer
+
+
 def test_tickets_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the oldest one ends."""
     monkeypatch.setattr(tokens, "MOST_TICKETS", 3)
