@@ -17,6 +17,7 @@ from e2b_magic.config import Configuration, Worker, WorkerToken, from_environmen
 from e2b_magic.exceptions import ConfigurationError
 from e2b_magic.server_extension import preview, worker_routes
 from e2b_magic.server_extension.environment import take_settings
+from e2b_magic.server_extension.garbage import leave_out_what_is_there
 from e2b_magic.server_extension.identity import OWNER, identity_of
 from e2b_magic.server_extension.kernels import equip_kernels
 from e2b_magic.server_extension.redaction import Redactor
@@ -89,6 +90,7 @@ class E2BMagicApp(ExtensionApp):
     async def _start_jupyter_server_extension(self, serverapp: object) -> None:
         # Again, since handlers of the log may have come with other extensions.
         self._watch_logs()
+        leave_out_what_is_there()
 
     async def stop_extension(self) -> None:
         """Ends what is at work; sandboxes live on until their time is over."""

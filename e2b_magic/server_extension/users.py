@@ -20,6 +20,7 @@ from e2b_magic.exceptions import (
     InvalidRequestError,
     RateLimitError,
 )
+from e2b_magic.server_extension.garbage import leave_out_what_is_there
 from e2b_magic.server_extension.redaction import Redactor
 from e2b_magic.worker.caller import InProcessCaller
 from e2b_magic.worker.protocol import Emit, Envelope, failure
@@ -86,7 +87,7 @@ class UserWorker:
     def __init__(self, configuration: Configuration, limits: Limits, redactor: Redactor, log: logging.Logger) -> None:
         self.configuration = configuration
         self.limits = limits
-        self.caller = InProcessCaller(configuration)
+        self.caller = InProcessCaller(configuration, leave_out_what_is_there)
         self._redactor = redactor
         self._log = log
         self._running: dict[str, asyncio.Task[Envelope]] = {}
@@ -146,7 +147,7 @@ class UserWorker:
         async with asyncio.timeout(self.limits.seconds or None):
             if key is None:
                 return await self.caller.call(payload, emit)
-            caller = InProcessCaller(replace(self.configuration, api_key=key, shared=False))
+            caller = InProcessCaller(replace(self.configuration, api_key=key, shared=False), leave_out_what_is_there)
             with self._redactor.hiding(key.reveal()):
                 try:
                     return await caller.call(payload, emit)

@@ -8,6 +8,7 @@ to patch anything to see an error.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,10 +37,12 @@ class InProcessCaller:
 
     Args:
         configuration: Which E2B the handler's sandboxes live on.
+        imported: Called, in a thread, when the SDK had to be imported.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, imported: Callable[[], None] | None = None) -> None:
         self._configuration = configuration
+        self._imported = imported
         self._handler: Handler | None = None
         self._making = asyncio.Lock()
 
@@ -56,10 +59,13 @@ class InProcessCaller:
         return self._handler
 
     def _make(self) -> Handler:
+        there = "e2b" in sys.modules
         # In a thread, since importing the SDK takes half a second, and only now, since a cached result needs none.
         from e2b_magic.sandboxes import SandboxManager
         from e2b_magic.worker.handler import Handler
 
+        if self._imported is not None and not there:
+            self._imported()
         return Handler(SandboxManager(self._configuration))
 
     async def close(self) -> None:
