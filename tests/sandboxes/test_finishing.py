@@ -12,7 +12,7 @@ import pytest
 from e2b_magic.sandboxes import files, jobs, terminals
 from e2b_magic.sandboxes.commands import Execution
 from e2b_magic.sandboxes.finishing import finishing, heed_cancellation
-from e2b_magic.worker.handler import ignore
+from e2b_magic.worker.protocol import ignore
 from e2b_magic.worker.requests.commands import ExecuteCommand
 from e2b_magic.worker.requests.files import ReadFile
 from e2b_magic.worker.requests.jobs import StartJob

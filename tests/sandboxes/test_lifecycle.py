@@ -17,8 +17,7 @@ from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import InvalidRequestError, SandboxGoneError
 from e2b_magic.sandboxes import SandboxManager
-from e2b_magic.worker.handler import ignore
-from e2b_magic.worker.protocol import Event, Output, Progress
+from e2b_magic.worker.protocol import Event, Output, Progress, ignore
 from e2b_magic.worker.requests.commands import ExecuteCommand
 
 pytestmark = pytest.mark.sandbox
