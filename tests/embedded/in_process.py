@@ -40,7 +40,7 @@ class InProcess:
 
     async def _serve(self) -> None:
         from e2b_magic.embedded.server.application import Application
-        from e2b_magic.embedded.server.connections import ConnectionBounds
+        from e2b_magic.embedded.server.connection_bounds import ConnectionBounds
         from e2b_magic.embedded.server.daemon import Server, _listen
         from e2b_magic.embedded.server.sandboxes import Sandboxes
         from e2b_magic.embedded.server.snapshots import Snapshots

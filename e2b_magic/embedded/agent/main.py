@@ -6,7 +6,7 @@ import os
 import sys
 from select import EPOLLIN
 
-from e2b_magic.embedded.agent import confinement, files, ports
+from e2b_magic.embedded.agent import confinement, files, ports, trees
 from e2b_magic.embedded.agent.channel import Channel
 from e2b_magic.embedded.agent.failures import Failure, as_failure
 from e2b_magic.embedded.agent.loop import Loop
@@ -45,11 +45,11 @@ class Agent:
             "kill": lambda it, _: processes.kill(it["pid"]),
             "kill_all": lambda _it, _: processes.kill_all(),
             "stat": self._plain(lambda it: files.tell(it["path"], it["user"])),
-            "make_directory": self._plain(lambda it: files.make_directory(it["path"], it["user"])),
+            "make_directory": self._plain(lambda it: trees.make_directory(it["path"], it["user"])),
             "set_metadata": self._plain(lambda it: files.set_metadata(it["path"], it["user"], it["metadata"])),
-            "list_directory": self._long(lambda it: files.list_directory(it["path"], it["user"], it["depth"])),
-            "remove": self._long(lambda it: files.remove(it["path"], it["user"])),
-            "move": self._long(lambda it: files.move(it["source"], it["destination"], it["user"])),
+            "list_directory": self._long(lambda it: trees.list_directory(it["path"], it["user"], it["depth"])),
+            "remove": self._long(lambda it: trees.remove(it["path"], it["user"])),
+            "move": self._long(lambda it: trees.move(it["source"], it["destination"], it["user"])),
             "open_read": self._open(lambda it: files.open_read(it["path"], it["user"])),
             "open_write": self._open(lambda it: files.open_write(it["path"], it["user"], it["metadata"])),
             "connect": self._handing_out(lambda it, answer: ports.connect(loop, it["port"], answer)),

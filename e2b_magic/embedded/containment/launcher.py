@@ -22,7 +22,8 @@ from typing import TypeVar
 
 from e2b_magic.embedded.containment import bubblewrap, leftover, seccomp, staging
 from e2b_magic.embedded.containment.bundle import agent_bytecode
-from e2b_magic.embedded.containment.cgroups import ControlGroup, ControlGroups
+from e2b_magic.embedded.containment.cgroups import ControlGroups
+from e2b_magic.embedded.containment.control_group import ControlGroup
 from e2b_magic.embedded.containment.interpreter import Interpreter, bring_along, find_interpreter
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.own_files import OWN_FILES

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 
-from e2b_magic.embedded.containment.cgroups import ControlGroup
+from e2b_magic.embedded.containment.control_group import ControlGroup
 from e2b_magic.embedded.containment.freezing import FreezeError, Hold
 
 

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from e2b_magic.embedded.containment.bubblewrap import PATH
-from e2b_magic.embedded.containment.cgroups import ControlGroup
+from e2b_magic.embedded.containment.control_group import ControlGroup
 from e2b_magic.embedded.containment.launcher import Launched, Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.state import StateDirectory

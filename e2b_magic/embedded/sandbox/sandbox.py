@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from e2b_magic.embedded.containment.cgroups import ControlGroup
+from e2b_magic.embedded.containment.control_group import ControlGroup
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.sandbox.channel import Violation

@@ -1,4 +1,4 @@
-"""The TCP connections of the HTTP server: how many there may be, how long each may idle, how one is broken off.
+"""The TCP connections of the HTTP server: how a request finds its own, breaks it off, or takes it out of HTTP.
 
 A client whose sandbox is killed must see its connection reset: E2B's SDKs take a clean end of a stream, or an error
 sent in it, for something else than the sandbox's death. ASGI knows no such thing, so `ConnectionProtocol` puts itself
@@ -6,9 +6,8 @@ into the scope of each request, where `transport_of` finds its transport and `re
 `hand_over` takes the connection out of HTTP, for a request that asked for another protocol, and `take_body` for as long
 as the body of an upload lasts.
 
-Whoever reaches the port can open connections without any token, and each takes a descriptor that sandboxes need. So
-a request's header has a deadline, and `ConnectionBounds` bounds how many connections stand open: above all those with
-no request under way, of which the oldest yields to a new one. What has a request under way is never closed for it.
+A request's header has a deadline; how many connections may stand open, and which yields to a new one, is
+`connection_bounds`' to say.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from e2b_magic.embedded.server.connection_bounds import ConnectionBounds
 from e2b_magic.embedded.server.framing import framing_of
 from e2b_magic.embedded.server.incoming import IncomingBody
 
-# Seconds that a request's header may take to come; on the loopback interface it comes at once.
-HEADER_TIMEOUT = 20.0
 _CONNECTION = "connection"
 # The one route whose bodies may be large.
 _UPLOADS = "/files"
@@ -42,58 +40,6 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n
 _FULL += b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class ConnectionBounds:
-    """The connections that are open, and how many of them there may be.
-
-    Args:
-        most: How many at once. One more, and an idle one is closed for it; without such a one, it is refused.
-        most_idle: How many with no request under way. One more, and the oldest that never made a request is closed;
-            without such a one, that which idles longest.
-        header_timeout: Seconds that the header of a request may take to come.
-    """
-
-    def __init__(self, most: int, most_idle: int, header_timeout: float = HEADER_TIMEOUT) -> None:
-        self._most = most
-        self._most_idle = most_idle
-        self.header_timeout = header_timeout
-        self._open: set[ConnectionProtocol] = set()
-        # Dictionaries for their order: the first is the oldest.
-        self._unused: dict[ConnectionProtocol, None] = {}
-        self._kept: dict[ConnectionProtocol, None] = {}
-
-    def enter(self, connection: ConnectionProtocol) -> bool:
-        """Enters a connection that was opened, and says whether there is room for it."""
-        if len(self._open) >= self._most and not self._close_oldest():
-            return False
-        self._open.add(connection)
-        return True
-
-    def leave(self, connection: ConnectionProtocol) -> None:
-        """Takes out a connection that is closed."""
-        self.busy(connection)
-        self._open.discard(connection)
-
-    def idle(self, connection: ConnectionProtocol) -> None:
-        """Notes that a connection begins to idle, having made a request or not."""
-        # Before the new one is in: it would be the only unused one where all others are kept, and nobody could come.
-        if len(self._unused) + len(self._kept) >= self._most_idle:
-            self._close_oldest()
-        (self._kept if connection.used else self._unused)[connection] = None
-
-    def busy(self, connection: ConnectionProtocol) -> None:
-        """Notes that a connection idles no longer."""
-        self._unused.pop(connection, None)
-        self._kept.pop(connection, None)
-
-    def _close_oldest(self) -> bool:
-        oldest = next(iter(self._unused or self._kept), None)
-        if oldest is None:
-            return False
-        self.leave(oldest)
-        oldest.transport.close()
-        return True
 
 
 class _Parser(h11.Connection):

@@ -27,7 +27,8 @@ from e2b_magic.embedded.endpoint import Endpoint, identity, remove_endpoint, wri
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.server.application import Application
 from e2b_magic.embedded.server.blocking import in_thread
-from e2b_magic.embedded.server.connections import ConnectionBounds, ConnectionProtocol, reading_on
+from e2b_magic.embedded.server.connection_bounds import ConnectionBounds
+from e2b_magic.embedded.server.connections import ConnectionProtocol, reading_on
 from e2b_magic.embedded.server.record import FILE, Record, kept_in
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.snapshots import Snapshots

@@ -20,7 +20,7 @@ from e2b_magic.embedded import runtime
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.endpoint import Endpoint
 from e2b_magic.embedded.server import application
-from e2b_magic.embedded.server.connections import ConnectionBounds
+from e2b_magic.embedded.server.connection_bounds import ConnectionBounds
 from e2b_magic.embedded.server.daemon import Server
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 

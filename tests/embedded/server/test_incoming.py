@@ -15,7 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from e2b_magic.embedded.server import incoming
-from e2b_magic.embedded.server.connections import ConnectionBounds, take_body
+from e2b_magic.embedded.server.connection_bounds import ConnectionBounds
+from e2b_magic.embedded.server.connections import take_body
 from e2b_magic.embedded.server.daemon import Server
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 
