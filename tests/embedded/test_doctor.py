@@ -36,6 +36,7 @@ def describe(tmp_path: Path) -> Describe:
         *files: str, complaint: str = DENIED, version: str = "0.11.0", settings: dict[str, str] | None = None
     ) -> Host:
         root = tmp_path / "root"
+        (root / "proc" / "self").mkdir(parents=True, exist_ok=True)
         for name, text in {f"proc/sys/{name}": text for name, text in (settings or {}).items()}.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(f"{text}\n")
@@ -123,6 +124,13 @@ async def test_without_control_groups_it_is_said_what_that_means(mounts: str, wh
         ),
         ({}, ("run/.containerenv",), "bwrap: Can't mount proc: Operation not permitted", "container", "systempaths"),
         ({"user/max_user_namespaces": "5"}, (), "bwrap: x: No space left on device", "No further namespace", "now 5"),
+        (
+            {"user/max_user_namespaces": "1"},
+            (),
+            "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+            "No further namespace",
+            "outside of it",
+        ),
         ({}, (), "bwrap: Something new", "bwrap: Something new", "E2B_API_KEY"),
     ],
 )
@@ -147,6 +155,30 @@ async def test_a_filter_of_system_calls_is_named(describe: Describe, tmp_path: P
     host = describe("proc/self/status")
     (host.proc / "self" / "status").write_text("Name:\tx\nSeccomp:\t2\n")
     assert "seccomp" in (await _refusal(host, tmp_path / "states")).found
+
+
+async def test_what_is_known_to_whoever_failed_is_passed_on(
+    describe: Describe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no other cause is known, the way out is told that came with the failure."""
+    host = describe()
+
+    async def failing(*_: object) -> bool:
+        raise ContainmentError("Too few user ids are mapped.", "Run as an ordinary user.")
+
+    monkeypatch.setattr("e2b_magic.embedded.sandbox.preflight._try", failing)
+    told = await _refusal(host, tmp_path / "states")
+    assert told.found == "Too few user ids are mapped."
+    assert told.remedy.startswith("Run as an ordinary user. Or set E2B_API_KEY")
+
+
+async def test_without_proc_that_is_the_cause(describe: Describe, tmp_path: Path) -> None:
+    """Where no /proc is mounted, without which bubblewrap does not even tell its version, that is said."""
+    host = describe()
+    (host.proc / "self").rmdir()
+    told = await _refusal(host, tmp_path / "states")
+    assert "No /proc is mounted" in told.found
+    assert "mount -t proc" in told.remedy
 
 
 async def test_no_bubblewrap_and_an_old_one_are_said(describe: Describe, tmp_path: Path) -> None:

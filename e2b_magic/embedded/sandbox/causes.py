@@ -8,8 +8,9 @@ from e2b_magic.embedded.sandbox.host import Host
 from e2b_magic.exceptions import ContainmentError
 
 OTHERWISE = "Or set E2B_API_KEY to use E2B's cloud."
-# What bubblewrap, and the C library in it, say when the kernel forbids something.
+# What bubblewrap, and the C library in it, say when the kernel forbids something, or has no more of it.
 _DENIED = re.compile("ermission denied|not permitted|No permissions")
+_USED_UP = re.compile("No space left on device|ENOSPC")
 
 
 def require_linux(host: Host) -> None:
@@ -28,6 +29,12 @@ def require_linux(host: Host) -> None:
             "WSL 1 has no namespaces to contain a sandbox with.",
             f"Convert it: `wsl --set-version <name> 2`. {OTHERWISE}",
         )
+    if not host.proc.is_dir() or not any(host.proc.iterdir()):
+        # Bubblewrap looks there before all else, even before it tells its version.
+        raise ContainmentError(
+            "No /proc is mounted here, which sandboxes are made by.",
+            f"Mount it: `mount -t proc proc /proc`. {OTHERWISE}",
+        )
 
 
 def no_bubblewrap() -> ContainmentError:
@@ -37,15 +44,16 @@ def no_bubblewrap() -> ContainmentError:
     )
 
 
-def explain(complaint: str, host: Host) -> ContainmentError:
+def explain(complaint: str, host: Host, remedy: str = "") -> ContainmentError:
     """Gives the cause of a sandbox's not having started.
 
     Args:
         complaint: What was said of it.
         host: The machine.
+        remedy: What whoever said it knows to do about it, for where no other cause is known.
     """
     denied = _DENIED.search(complaint) is not None
-    return _switched_off(host, complaint) or (denied and _forbidden(host, complaint)) or _unknown(complaint)
+    return _switched_off(host, complaint) or (denied and _forbidden(host, complaint)) or _unknown(complaint, remedy)
 
 
 def _switched_off(host: Host, complaint: str) -> ContainmentError | None:
@@ -59,12 +67,13 @@ def _switched_off(host: Host, complaint: str) -> ContainmentError | None:
             "User namespaces are for root only on this machine.",
             f"Have its administrator set `sysctl kernel.unprivileged_userns_clone=1`. {OTHERWISE}",
         )
-    if "No space left on device" in complaint and host.setting("user/max_user_namespaces"):
-        most = host.setting("user/max_user_namespaces")
+    most = host.setting("user/max_user_namespaces")
+    if most and _USED_UP.search(complaint):
         return ContainmentError(
-            f"No further namespace can be made on this machine ({complaint.rstrip('.')}).",
-            f"End what holds them, or have its administrator raise `user.max_user_namespaces` (now {most}) and "
-            f"its neighbours below /proc/sys/user. {OTHERWISE}",
+            f"No further namespace can be made here ({complaint.rstrip('.')}).",
+            f"End what holds them, or have the administrator raise `user.max_user_namespaces` (now {most}) and its "
+            "neighbours below /proc/sys/user; within a sandbox that allows none (Flatpak, another bubblewrap), start "
+            f"Jupyter outside of it. {OTHERWISE}",
         )
     return None
 
@@ -91,5 +100,6 @@ def _forbidden(host: Host, complaint: str) -> ContainmentError | None:
     return None
 
 
-def _unknown(complaint: str) -> ContainmentError:
-    return ContainmentError(complaint or "A sandbox could not be started.", OTHERWISE)
+def _unknown(complaint: str, remedy: str) -> ContainmentError:
+    ways = f"{remedy} {OTHERWISE}" if remedy else "Set E2B_API_KEY to use E2B's cloud."
+    return ContainmentError(complaint or "A sandbox could not be started.", ways)

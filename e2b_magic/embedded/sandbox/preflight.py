@@ -93,7 +93,7 @@ async def prepare(directory: Path, host: Host | None = None) -> tuple[Launcher, 
     candidates = await asyncio.to_thread(_candidates, host)
     if not candidates:
         raise no_bubblewrap()
-    complaint = ""
+    complaint: ContainmentError | None = None
     for candidate in candidates:
         for overlay in (True, False) if candidate.version >= OVERLAY_VERSION else (False,):
             groups = await asyncio.to_thread(ControlGroups.open, host.proc)
@@ -102,10 +102,10 @@ async def prepare(directory: Path, host: Host | None = None) -> tuple[Launcher, 
                 freezes = await _try(launcher, directory)
             except ContainmentError as error:
                 launcher.close()
-                complaint = complaint or error.cause
+                complaint = complaint or error
             else:
                 return launcher, _report(launcher, candidate, freezes=freezes)
-    raise explain(complaint, host)
+    raise explain("", host) if complaint is None else explain(complaint.cause, host, complaint.remedy)
 
 
 async def preflight(directory: Path, host: Host | None = None) -> Report:
