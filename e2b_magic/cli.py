@@ -9,6 +9,7 @@ shell takes them from a server that goes on without it::
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -55,8 +56,7 @@ def _print_variables(endpoint: Endpoint) -> None:
         "NO_PROXY": no_proxy,
     }
     for name, value in variables.items():
-        print(f"export {name}={shlex.quote(value)}")
-    sys.stdout.flush()
+        print(f"export {name}={shlex.quote(value)}", flush=True)
 
 
 def _serve_on(endpoint: Endpoint, *, ours: bool, keep: bool) -> int:
@@ -128,10 +128,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < float("inf"):
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
 
 
 def _add_settings(serve: argparse.ArgumentParser) -> None:
@@ -174,17 +174,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        code = int(parsed.run(parsed))
+        print(end="", flush=True)  # here, where a failure can be told
     except ContainmentError as error:
         print(f"e2b-magic: {error.cause}\n{error.remedy}".rstrip(), file=sys.stderr)
     except E2BMagicError as error:
         print(f"e2b-magic: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130  # as a shell has it: 128 and the signal's number
-    except BrokenPipeError:
-        # Whoever read has left, as `head` does; Python would stumble over what it still holds once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # else whoever read has left, as `head` does
+            print(f"e2b-magic: {error}", file=sys.stderr)
+        _drop_output()
+    else:
+        return code
     return 1
+
+
+def _drop_output() -> None:
+    """Drops what is left of an output that nobody takes; Python would stumble over it once more at its end."""
+    with contextlib.suppress(OSError, AttributeError):  # there may be none at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -150,6 +151,26 @@ def test_a_failure_is_one_line_and_a_code(
     assert told.out == ""
     assert told.err.startswith("e2b-magic: ")
     assert "Traceback" not in told.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_an_output_that_nobody_takes_is_told_of(directory: Path) -> None:
+    """Where what is to be printed cannot be, that is said in a line; where there is no output at all, nothing is."""
+    command = f"{shlex.quote(sys.executable)} -m e2b_magic.cli status"
+    full, closed = (
+        subprocess.run(["bash", "-c", f"{command} {where}"], check=False, capture_output=True, text=True)
+        for where in (">/dev/full", ">&-")
+    )
+    assert (full.returncode, full.stderr) == (1, "e2b-magic: [Errno 28] No space left on device\n")
+    assert (closed.returncode, closed.stderr) == (1, "")
+
+
+def test_a_time_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """A time that is none, or no time to wait, is a usage error which says what would be right."""
+    for text in ("abc", "nan", "-1"):
+        with pytest.raises(SystemExit):
+            main(["serve", "--idle-timeout", text])
+        assert f"{text} is no number of seconds above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
