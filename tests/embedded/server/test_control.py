@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -163,6 +164,11 @@ def test_what_cannot_be_created_is_said(control: httpx.Client, body: bytes, stat
         ("GET", "/templates/aliases/base", 200),
         ("GET", "/templates/aliases/other", 404),
         ("GET", "/nowhere", 404),
+        ("POST", "/volumes", 501),
+        ("DELETE", "/volumes/none", 501),
+        ("GET", "/secrets", 501),
+        ("GET", "/secretsnone", 404),
+        ("GET", "/teams", 501),
     ],
 )
 def test_each_route_answers_in_e2bs_shape(control: httpx.Client, method: str, path: str, status: int) -> None:
@@ -172,8 +178,19 @@ def test_each_route_answers_in_e2bs_shape(control: httpx.Client, method: str, pa
     assert status == 200 or answer.json()["code"] == status
 
 
-def test_the_list_is_filtered_and_ordered(options: dict[str, Any]) -> None:
-    """Metadata of any text, the state, the template and the time of the start choose what is listed."""
+def test_whether_it_is_there_it_tells_anybody(server: Endpoint) -> None:
+    """The control routes' own health needs no key, and is another than a sandbox's."""
+    assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 204
+    assert httpx.post(f"{server.url}/health", trust_env=False).status_code == 401
+    gone = {"E2b-Sandbox-Id": "none", "E2b-Sandbox-Port": "49983"}
+    assert httpx.get(f"{server.url}/health", headers=gone, trust_env=False).status_code == 502
+
+
+def test_the_list_is_filtered_and_ordered(options: dict[str, Any], control: httpx.Client) -> None:
+    """Metadata of any text, the state, the template and the time of the start choose what is listed.
+
+    The signs between a filter's pairs may be encoded, as by the SDKs they are not.
+    """
     mark = {"a&b=c": "d e%20/ü", "test": "filters"}
     older = Sandbox.create(**options, metadata=mark)
     younger = Sandbox.create(**options, metadata={**mark, "more": "1"})
@@ -188,6 +205,9 @@ def test_the_list_is_filtered_and_ordered(options: dict[str, Any]) -> None:
     assert listed(metadata={**mark, "more": "1"}) == [younger.sandbox_id]
     assert listed(metadata={"a&b=c": "other"}) == []
     assert listed(template="other") == []
+    pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in mark.items())
+    told = control.get("/v2/sandboxes", params={"metadata": quote(pairs, safe="")}).json()
+    assert [one["sandboxID"] for one in told] == [younger.sandbox_id, older.sandbox_id]
     started = younger.get_info().started_at
     assert listed(started_after=started) == [younger.sandbox_id]
     assert listed(started_after=started + timedelta(seconds=1)) == []

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from e2b_magic.embedded.server.control.absent import Absent
 from e2b_magic.embedded.server.control.copying import Copying
 from e2b_magic.embedded.server.control.lifecycle import Lifecycle
 from e2b_magic.embedded.server.control.logs import Logs
@@ -48,12 +49,16 @@ class Control:
             *Logs(self._sandboxes).routes(),
             *Showing(self._sandboxes).routes(),
             *TemplateRoutes(self._sandboxes).routes(),
+            *Absent(self._sandboxes).routes(),
             # Not E2B's: what `e2b_magic.embedded.runtime` asks.
             route("GET", "/e2b-magic/status", self._status),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, if it carries the key."""
+        """Answers one request, if it carries the key; whether the server is there it tells anybody, as E2B does."""
+        if scope["path"] == "/health" and scope["method"] == "GET":
+            await Response(status_code=204)(scope, receive, send)
+            return
         if not equal(Request(scope).headers.get("x-api-key"), self._api_key):
             raise ProtocolError(401, "the X-API-Key header must hold the embedded server's API key")
         try:
