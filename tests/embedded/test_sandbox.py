@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.channel import Channel
 from e2b_magic.embedded.sandbox.sandbox import AgentError, ExitStatus, Sandbox
 from e2b_magic.exceptions import ConfigurationError
 
@@ -331,6 +332,35 @@ async def test_the_end_is_told_to_all(sandbox: Sandbox) -> None:
         await asking
     process.close()
     await sandbox.kill()
+
+
+@pytest.mark.parametrize("asked", ["read", "accept"])
+async def test_an_answer_that_came_too_late_is_let_go_of(
+    asked: str, sandbox: Sandbox, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor that comes in the very moment in which its asker is cancelled is closed."""
+    deliver, cancelled = Channel._deliver, asyncio.Event()
+
+    def deliver_late(channel: Channel, message: dict[str, Any], descriptor: Any) -> bool:
+        handed_on = deliver(channel, message, descriptor)
+        if descriptor is not None:
+            asking.cancel()
+            cancelled.set()
+        return handed_on
+
+    await sandbox.stat("/", "user")
+    before = _held()
+    monkeypatch.setattr(Channel, "_deliver", deliver_late)
+    asking: asyncio.Future[Any]
+    if asked == "read":
+        asking = asyncio.ensure_future(sandbox.open_read("/etc/hosts", "user"))
+    else:
+        asking = asyncio.ensure_future(sandbox.accept(4000))
+        await run(sandbox, ": < /dev/tcp/127.0.0.1/4000")
+    await cancelled.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert _held() == before
 
 
 async def test_a_cancelled_spawn_leaves_nothing(sandbox: Sandbox, run: Any) -> None:

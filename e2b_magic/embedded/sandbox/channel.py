@@ -95,6 +95,7 @@ class Channel:
         *,
         descriptors: Sequence[int] = (),
         descriptor: bool = False,
+        abandon: Callable[[T], object] | None = None,
     ) -> T:
         """Gives what `accept` makes of the agent's answer.
 
@@ -106,6 +107,8 @@ class Channel:
                 descriptor is its own.
             descriptors: Sent along; they are closed here, whatever happens.
             descriptor: Whether the answer carries one.
+            abandon: Called with an answer that came in the very moment in which its asker was cancelled: what came
+                with it is nobody else's to close.
 
         Raises:
             Refused: The agent could not do it.
@@ -116,7 +119,12 @@ class Channel:
         self.tell({"do": do, "id": self._last, **given}, descriptors)
         self._questions[self._last] = question
         # An asker that is cancelled cancels the answer: what comes for it is then thrown away.
-        answer: T = await question.answer
+        try:
+            answer: T = await question.answer
+        except asyncio.CancelledError:
+            if abandon is not None and _has_come(question.answer):
+                abandon(question.answer.result())
+            raise
         return answer
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -254,6 +262,10 @@ class Channel:
         for question in questions.values():
             if not question.answer.done():
                 question.answer.set_exception(Gone())
+
+
+def _has_come(answer: asyncio.Future[Any]) -> bool:
+    return answer.done() and not answer.cancelled() and answer.exception() is None
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -321,6 +321,7 @@ class Machine:
         *,
         descriptors: Sequence[int] = (),
         descriptor: bool = False,
+        abandon: Callable[[T], object] | None = None,
         **given: Any,
     ) -> T:
         """Gives what `accept` makes of the agent's answer (see `Channel.ask`).
@@ -329,7 +330,9 @@ class Machine:
             AgentError: The agent could not do it, or is gone.
         """
         try:
-            return await self._channel.ask(do, given, accept, descriptors=descriptors, descriptor=descriptor)
+            return await self._channel.ask(
+                do, given, accept, descriptors=descriptors, descriptor=descriptor, abandon=abandon
+            )
         except Refused as refused:
             raise AgentError(refused.code, str(refused)) from None
         except Gone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -239,7 +240,7 @@ class Sandbox:
         Raises:
             AgentError: `not_found`, `is_a_directory`, `invalid_argument` for neither, `permission_denied`.
         """
-        return await self._machine.ask("open_read", _opened, descriptor=True, path=path, user=user)
+        return await self._machine.ask("open_read", _opened, descriptor=True, abandon=_close, path=path, user=user)
 
     async def open_write(self, path: str, user: str, *, metadata: Mapping[str, str] | None) -> tuple[int, Entry]:
         """Opens a regular file for writing, emptied, its parents made; the descriptor is the caller's to close.
@@ -254,7 +255,9 @@ class Sandbox:
         """
         self._quota.check()
         given = None if metadata is None else dict(metadata)
-        return await self._machine.ask("open_write", _opened, descriptor=True, path=path, user=user, metadata=given)
+        return await self._machine.ask(
+            "open_write", _opened, descriptor=True, abandon=_close, path=path, user=user, metadata=given
+        )
 
     async def stat(self, path: str, user: str) -> Entry:
         """Gives the entry at a path.
@@ -336,9 +339,7 @@ class Sandbox:
         Raises:
             AgentError: `not_found`: nothing listens there.
         """
-        return await self._machine.ask(
-            "connect", lambda _, descriptor: check_socket(descriptor), descriptor=True, port=port
-        )
+        return await self._machine.ask("connect", _connected, descriptor=True, abandon=Connection.close, port=port)
 
     async def accept(self, port: int) -> Connection:
         """Waits for a process inside to dial a port of its loopback; the connection is the caller's to close.
@@ -349,9 +350,7 @@ class Sandbox:
         Raises:
             AgentError: The port is taken, or the sandbox has no descriptor left.
         """
-        return await self._machine.ask(
-            "accept", lambda _, descriptor: check_socket(descriptor), descriptor=True, port=port
-        )
+        return await self._machine.ask("accept", _connected, descriptor=True, abandon=Connection.close, port=port)
 
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:
@@ -368,3 +367,11 @@ def _entry(told: Any, _: int | None) -> Entry:
 
 def _opened(told: Any, descriptor: int | None) -> tuple[int, Entry]:
     return check_file(descriptor), parse_entry(told)
+
+
+def _close(opened: tuple[int, Entry]) -> None:
+    os.close(opened[0])
+
+
+def _connected(_: Any, descriptor: int | None) -> Connection:
+    return check_socket(descriptor)
