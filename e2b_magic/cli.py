@@ -185,16 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # else whoever read has left, as `head` does
             print(f"e2b-magic: {error}", file=sys.stderr)
-        _drop_output()
     else:
         return code
     return 1
-
-
-def _drop_output() -> None:
-    """Drops what is left of an output that nobody takes; Python would stumble over it once more at its end."""
-    with contextlib.suppress(OSError, AttributeError):  # there may be none at all
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
