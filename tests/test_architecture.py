@@ -56,6 +56,7 @@ INSIDE: dict[str, set[str]] = {
 # Packages from outside that one part alone may import.
 KEPT_IN = {
     "e2b": {"sandboxes", "embedded"},
+    "cryptography": {"embedded"},
     "IPython": {"magics", "__init__"},
     "ipywidgets": {"panels"},
     "jupyter_server": {"server_extension"},

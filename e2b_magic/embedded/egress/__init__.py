@@ -12,6 +12,7 @@ them; the agent hands each connection out, and here it is read, judged and serve
     ├── lookups        a name's addresses, a bounded number of lookups at a time
     ├── gateway        the machine's side: judges the very addresses that are dialled, and dials them
     │   ├── addresses      what no sandbox may reach, whatever its policy says: the machine, its network, metadata
+    │   ├── authority      certificates in the place of hosts into whose requests headers are put
     │   ├── upstream       a proxy that this machine itself has to use
     │   └── socks          a proxy of the sandbox's creator's own
     ├── doctor         what is said of it before a server starts

@@ -79,8 +79,7 @@ def read_message(request: Request) -> Message:
         raise Refusal(400, "the request is not HTTP")
     if request.rest:  # nothing would mean that the client has said all
         client.receive_data(request.rest)
-    host = str(request.destination).removesuffix(":80")
-    return Message(message, client, host.encode("ascii"))
+    return Message(message, client, request.host)
 
 
 class Exchange:

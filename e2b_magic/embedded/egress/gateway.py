@@ -7,17 +7,19 @@ import errno
 import ipaddress
 import os
 import socket
+import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from e2b_magic.embedded.egress.addresses import Guard, parse_networks
+from e2b_magic.embedded.egress.authority import Authority
 from e2b_magic.embedded.egress.destination import Address, Destination
 from e2b_magic.embedded.egress.lookups import LookUp, Lookups, system_look_up
 from e2b_magic.embedded.egress.policy import Policy
 from e2b_magic.embedded.egress.refusals import Refusal
 from e2b_magic.embedded.egress.socks import SocksProxy
-from e2b_magic.embedded.egress.streams import Plain, Stream
+from e2b_magic.embedded.egress.streams import Encrypted, Plain, Stream, trusted_by_this_machine
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
 from e2b_magic.exceptions import ConfigurationError
 
@@ -84,12 +86,16 @@ class Gateway:
         look_up: Gives a name's addresses.
         upstream: The proxy that this machine has to use itself; None for none.
         bounds: What each sandbox may ask of it.
+        authority: What makes certificates in the place of hosts.
+        trust: Gives what judges hosts' own certificates.
     """
 
     guard: Guard = field(default_factory=Guard)
     look_up: LookUp = system_look_up
     upstream: UpstreamProxy | None = None
     bounds: Bounds = field(default_factory=Bounds)
+    authority: Authority = field(default_factory=Authority)
+    trust: Callable[[], ssl.SSLContext] = trusted_by_this_machine
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Gateway:
@@ -201,6 +207,26 @@ class Gateway:
             except (OSError, Refusal) as error:
                 problem = error
         raise _unreached(route.destination, problem, self.bounds.dial_seconds)
+
+    async def encrypted(self, route: Route, stream: Stream) -> Stream:
+        """Gives TLS to a destination, as a client there would have it.
+
+        Raises:
+            Refusal: 502 for one that has another's certificate, or does not speak TLS; 504 for one that is silent.
+            OSError: The connection broke.
+        """
+        encrypted = Encrypted(stream, self.trust(), str(route.destination.host))
+        try:
+            async with asyncio.timeout(self.bounds.dial_seconds):
+                await encrypted.begin()
+        except ssl.SSLCertVerificationError as error:
+            why = f"its certificate is not trusted: {error.verify_message}"
+            raise Refusal(502, f"{route.destination} is not spoken to, for {why}") from error
+        except ssl.SSLError as error:
+            raise Refusal(502, f"{route.destination} does not speak TLS, from version 1.2 on") from error
+        except TimeoutError:
+            raise Refusal(504, f"{route.destination} did not answer") from None
+        return encrypted
 
     async def _dial_by(self, proxy: tuple[SocksProxy, Route], route: Route, target: str | Address) -> Stream:
         socks, way = proxy

@@ -84,15 +84,6 @@ class Policy:
         """Gives what is done to requests to a host; None for nothing."""
         return transform_for(destination, self.transforms)
 
-    def refusal_tunnel(self, destination: Destination) -> str | None:
-        """Gives why there is no tunnel to a host; None when there may be one.
-
-        What goes through one is not seen, and would arrive without what the sandbox's creator wants put in.
-        """
-        if self.transform(destination) is None:
-            return None
-        return f"the sandbox's rules put headers into requests to {destination.host}: here only plain http:// can be"
-
     def refusal_unresolved(self, destination: Destination) -> str | None:
         """Gives why a name is not even looked up; None when its addresses have to tell.
 

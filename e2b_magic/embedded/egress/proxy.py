@@ -16,8 +16,8 @@ from e2b_magic.embedded.egress.lookups import Lookups
 from e2b_magic.embedded.egress.policy import Policy
 from e2b_magic.embedded.egress.refusals import Refusal
 from e2b_magic.embedded.egress.relay import Pulse, relay, say_goodbye
-from e2b_magic.embedded.egress.request import Request, read_request
-from e2b_magic.embedded.egress.streams import Plain, Stream
+from e2b_magic.embedded.egress.request import Request, read_inner_request, read_request
+from e2b_magic.embedded.egress.streams import Encrypted, Plain, Stream
 from e2b_magic.embedded.egress.transforms import Transform
 from e2b_magic.embedded.sandbox.outward import Connection
 from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
@@ -29,6 +29,9 @@ _DIRECT = "localhost,127.0.0.1,::1"
 # Seconds after which a sandbox that could not hand a connection out is asked again.
 _PAUSE = 0.5
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_NO_AUTHORITY = (
+    "the sandbox's rules put headers into requests to {}: for https:// the server needs `pip install e2b-magic[rules]`"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -113,18 +116,18 @@ class _Passage:
     def __init__(self, egress: Egress, inside: Connection) -> None:
         self._egress = egress
         self._connection = inside
-        self._inside = Plain(inside)
+        self._inside: Stream = Plain(inside)
         self._outside: Stream | None = None
         self._route: Route | None = None
-        self._is_tunnel = False
+        self._unseen = False
         self._pulse = Pulse(egress.gateway.bounds.idle_seconds)
 
     def allowed_by(self, policy: Policy) -> bool:
         """Whether rules allow what it leads to; what is not judged yet will be, by the rules then in force."""
         if self._route is None:
             return True
-        if self._is_tunnel and policy.refusal_tunnel(self._route.destination) is not None:
-            return False
+        if self._unseen and policy.transform(self._route.destination) is not None:
+            return False  # what goes through arrives without what the rules put in
         return all(policy.refusal(self._route.destination, address) is None for address in self._route.judged)
 
     async def run(self) -> None:
@@ -154,21 +157,41 @@ class _Passage:
         message = None if request.tunnel else read_message(request)
         gateway = self._egress.gateway
         policy = self._egress.policy
-        self._is_tunnel = request.tunnel
-        if request.tunnel and (line := policy.refusal_tunnel(request.destination)) is not None:
-            raise Refusal(501, line)
+        seen = policy.transform(request.destination) is not None
+        self._unseen = request.tunnel and not seen
+        if request.tunnel and seen and not gateway.authority.available:
+            raise Refusal(501, _NO_AUTHORITY.format(request.destination.host))
         route = await gateway.route(request.destination, policy, self._egress.lookups)
         self._route = route
         if self._egress.policy is not policy and not self.allowed_by(self._egress.policy):
             raise Refusal(403, f"{request.destination} is not allowed any more: the sandbox's rules changed")
         outside = self._outside = await gateway.dial(route)
         self._pulse.beat()  # what it took to get there is no idleness
-        if message is None:
+        if self._unseen:
             await self._tunnel(request, outside)
+        elif message is None:
+            await self._stand_in(request, route, outside)
         else:
             await self._exchange(message, outside, self._egress.policy.transform(request.destination))
         outside.close()
         await say_goodbye(self._inside)
+
+    async def _stand_in(self, request: Request, route: Route, outside: Stream) -> None:
+        """Serves one request in the destination's place, to put into it what the rules say."""
+        gateway, bounds = self._egress.gateway, self._egress.gateway.bounds
+        outside = self._outside = await gateway.encrypted(route, outside)
+        context = await asyncio.to_thread(gateway.authority.context_for, str(request.destination.host))
+        async with asyncio.timeout(bounds.head_seconds):
+            await self._inside.send(_ESTABLISHED)
+            inside = Encrypted(self._inside, context, came=request.rest)
+            await inside.begin()
+        self._inside = inside
+        inner = await read_inner_request(
+            inside, request.destination, limit=bounds.head_bytes, timeout=bounds.head_seconds
+        )
+        if inner is not None:
+            self._pulse.beat()
+            await self._exchange(read_message(inner), outside, self._egress.policy.transform(request.destination))
 
     async def _tunnel(self, request: Request, outside: Stream) -> None:
         async with asyncio.timeout(self._pulse.left):

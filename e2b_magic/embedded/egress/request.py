@@ -25,16 +25,23 @@ class Request:
         tunnel: Whether it asks for a tunnel (CONNECT); else it is a plain one, to be made in the client's name.
         head: Of a plain one, its head as the destination is to get it, but for what concerns this connection alone.
         rest: What came after the head.
+        secure: Whether it came by TLS, in which the server stands in for the destination.
     """
 
     destination: Destination
     tunnel: bool
     head: bytes
     rest: bytes
+    secure: bool = False
+
+    @property
+    def host(self) -> bytes:
+        """The destination, as an origin is told it: without the port where that is the usual one."""
+        return str(self.destination).removesuffix(":443" if self.secure else ":80").encode("ascii")
 
 
 async def read_request(inside: Stream, *, limit: int, timeout: float) -> Request | None:  # noqa: ASYNC109 - a bound
-    """Reads a request's head; None when the client left, or said nothing, before it was whole.
+    """Reads a request to the proxy; None when the client left, or said nothing, before its head was whole.
 
     Args:
         inside: The client's stream.
@@ -45,6 +52,28 @@ async def read_request(inside: Stream, *, limit: int, timeout: float) -> Request
         Refusal: It is too long, too slow, or no request to a proxy.
         OSError: The connection broke.
     """
+    came = await _read_head(inside, limit, timeout)
+    return None if came is None else _parse(*came)
+
+
+async def read_inner_request(inside: Stream, destination: Destination, *, limit: int, timeout: float) -> Request | None:  # noqa: ASYNC109 - a bound
+    """Reads a request to a destination that the server stands in for; None and bounds as for `read_request`.
+
+    Raises:
+        Refusal: It is too long, too slow, or none that a server would get.
+        OSError: The connection broke.
+    """
+    came = await _read_head(inside, limit, timeout)
+    if came is None:
+        return None
+    head, rest = came
+    words = head.partition(b"\r\n")[0].split(b" ")
+    if len(words) != 3 or words[0] == b"CONNECT" or not words[1].startswith((b"/", b"*")):
+        raise Refusal(400, "the request is none that a server takes")
+    return Request(destination, tunnel=False, head=head + _END, rest=rest, secure=True)
+
+
+async def _read_head(inside: Stream, limit: int, timeout: float) -> tuple[bytes, bytes] | None:  # noqa: ASYNC109 - a bound
     received = bytearray()
     try:
         async with asyncio.timeout(timeout):
@@ -61,7 +90,7 @@ async def read_request(inside: Stream, *, limit: int, timeout: float) -> Request
         if not received:
             return None
         raise Refusal(408, f"the request's head did not arrive within {timeout:g} seconds") from None
-    return _parse(bytes(received[:end]), bytes(received[end + len(_END) :]))
+    return bytes(received[:end]), bytes(received[end + len(_END) :])
 
 
 def _parse(head: bytes, rest: bytes) -> Request:

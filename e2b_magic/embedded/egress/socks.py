@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import ssl
 from dataclasses import dataclass, field
 
 from e2b_magic.embedded.egress.destination import Address, Destination
 from e2b_magic.embedded.egress.refusals import Refusal
-from e2b_magic.embedded.egress.streams import Encrypted, Stream
+from e2b_magic.embedded.egress.streams import Encrypted, Stream, trusted_by_this_machine
 
 # RFC 1928, section 3: how the client may say who it is.
 _NOBODY, _PASSWORD = 0, 2
@@ -27,12 +26,6 @@ _REPLIES = {
     7: "it does not know the command",
     8: "it does not know this type of address",
 }
-
-
-@functools.cache
-def _trusted_by_this_machine() -> ssl.SSLContext:
-    """Gives what trusts whom this machine trusts: read once, for there are hundreds."""
-    return ssl.create_default_context()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class Encryption:
             ValueError: The authorities are no certificates.
         """
         if not self.authorities:
-            return _trusted_by_this_machine()
+            return trusted_by_this_machine()
         try:
             context = ssl.create_default_context(cadata=self.authorities)
         except (ssl.SSLError, ValueError) as error:

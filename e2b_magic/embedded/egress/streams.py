@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import struct
@@ -11,6 +12,12 @@ from typing import Protocol
 
 # Bytes taken from a socket in one go; no more than that is held for either direction.
 CHUNK = 64 * 1024
+
+
+@functools.cache
+def trusted_by_this_machine() -> ssl.SSLContext:
+    """Gives what trusts whom this machine trusts: read once, for there are hundreds."""
+    return ssl.create_default_context()
 
 
 class Stream(Protocol):
@@ -79,26 +86,29 @@ class Plain:
 
 
 class Encrypted:
-    """TLS over a stream, from the client's side.
+    """TLS over a stream.
 
     asyncio's own transports cannot say over TLS that one side has said all and still listens, which a tunnel must be
     able to pass on. One task may receive while another sends.
 
     Args:
         below: The stream that carries it.
-        context: Whom to trust.
-        name: Whose certificate it must be; also told to the server, where it is a name.
+        context: Whom to trust, or what to be trusted by.
+        name: On the client's side: whose certificate it must be; also told to the server, where it is a name. None on
+            the server's.
+        came: What has come already.
     """
 
-    def __init__(self, below: Stream, context: ssl.SSLContext, name: str) -> None:
+    def __init__(self, below: Stream, context: ssl.SSLContext, name: str | None = None, *, came: bytes = b"") -> None:
         self._below = below
         self._come, self._to_go = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._come, self._to_go, server_hostname=name)
+        self._tls = context.wrap_bio(self._come, self._to_go, server_side=name is None, server_hostname=name)
         self._going = asyncio.Lock()
         self._kept = b""
+        self._come.write(came)
 
     async def begin(self) -> None:
-        """Agrees with the server on keys, and sees whose certificate it has.
+        """Agrees with the other side on keys; a client sees whose certificate the server has.
 
         Raises:
             ssl.SSLError: It is not whose it must be, or speaks no TLS.

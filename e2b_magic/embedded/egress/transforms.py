@@ -35,8 +35,9 @@ class Transform:
 def transform_for(destination: Destination, transforms: Sequence[Transform]) -> Transform | None:
     """Gives what is done to requests to a destination; None for nothing.
 
-    As at E2B one rule alone holds: an exact name's before those for names below one, and of these the longest's.
+    As at E2B one rule alone holds: an exact name's before those for names below one, and of these the longest's. So it
+    is the longest of all, for no name is below itself.
     """
     host = destination.host
     meant = [each for each in transforms if isinstance(host, str) and each.pattern.matches(host)]
-    return max(meant, key=lambda each: (not each.pattern.below, len(each.pattern.name)), default=None)
+    return max(meant, key=lambda each: len(each.pattern.name), default=None)

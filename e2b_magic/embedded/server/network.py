@@ -103,6 +103,15 @@ def policy_of(network: Mapping[str, Any] | None, allow_internet_access: bool | N
     return replace(policy, proxy=proxy_in(network), transforms=transforms_in(network))
 
 
+def puts_headers(network: Mapping[str, Any] | None) -> bool:
+    """Whether a configuration has rules that put headers into requests.
+
+    Raises:
+        ProtocolError: One of them cannot be read.
+    """
+    return bool(transforms_in(network or {}))
+
+
 def _texts_in(network: Mapping[str, Any], name: str) -> list[str]:
     value = network.get(name) or []
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):

@@ -19,12 +19,12 @@ from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.removal import remove_state
 from e2b_magic.embedded.egress.gateway import Gateway
-from e2b_magic.embedded.egress.proxy import proxy_variables
-from e2b_magic.embedded.sandbox.sandbox import Sandbox
+from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.connections import reset
 from e2b_magic.embedded.server.creation import Creation
 from e2b_magic.embedded.server.egress_proxy import check_proxy
+from e2b_magic.embedded.server.environment import environment_of, trust
 from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.network import policy_of
 from e2b_magic.embedded.server.pauses import Pauses
@@ -173,7 +173,7 @@ class Sandboxes:
             await self.snapshots.copy_to(snapshot, record.directory)
             return await self.start_copy(record, creation.timeout)
         try:
-            contained = await self._pool.new(lambda sandbox_id: _environment(sandbox_id, creation), template.tree)
+            contained = await self._pool.new(lambda sandbox_id: environment_of(sandbox_id, creation), template.tree)
         except ContainmentError as error:
             raise ProtocolError(500, str(error)) from error
         record = Record(id=contained.sandbox_id, creation=creation, directory=contained.directory, base=template.name)
@@ -216,7 +216,7 @@ class Sandboxes:
             ProtocolError: It did not start, or its template is gone.
         """
         template = await in_thread(self.templates.find, record.base)
-        environment = _environment(record.id, record.creation)
+        environment = environment_of(record.id, record.creation)
         try:
             contained = await self._pool.start_on(record.directory, environment, template.tree)
         except ContainmentError as error:
@@ -229,12 +229,20 @@ class Sandboxes:
             raise ProtocolError(503, "the embedded server is ending")
         try:
             sandbox = LiveSandbox(record, contained, self._gateway)
+            await self.trust(sandbox)
         except BaseException:  # a kept record may say what cannot be meant any more; nothing may run unknown
             await contained.kill()
             raise
         self.enter(sandbox, seconds)
         contained.ended.add_done_callback(lambda _: self._died(sandbox))
         return sandbox
+
+    async def trust(self, sandbox: LiveSandbox) -> None:
+        """Has a sandbox trust this server's authority, where its rules need that; without it, its requests fail."""
+        try:
+            await trust(sandbox.contained, sandbox.record.creation, self._gateway.authority)
+        except (AgentError, OSError) as error:
+            _log.warning("sandbox %s does not trust this server's certificates: %s", sandbox.id, error)
 
     def enter(self, sandbox: LiveSandbox, seconds: float) -> None:
         """Enters a sandbox that runs from now on, for so many seconds."""
@@ -344,9 +352,3 @@ async def _remove(sandbox: LiveSandbox) -> None:
         except OSError:
             # The next server tries again.
             _log.exception("the files of an ended sandbox stay: %s", record.id)
-
-
-def _environment(sandbox_id: str, creation: Creation) -> dict[str, str]:
-    """Gives the variables of a sandbox; the client's own cannot take the place of those that say where it is."""
-    own = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id, "E2B_TEMPLATE_ID": creation.template}
-    return {**proxy_variables(), **creation.envs, **own}

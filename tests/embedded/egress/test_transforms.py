@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from e2b import Sandbox
+import trustme
+from e2b import CommandExitException, Sandbox
 
+from e2b_magic.embedded.egress.authority import Authority
 from e2b_magic.embedded.egress.destination import Destination
+from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.egress.names import NamePattern
 from e2b_magic.embedded.egress.transforms import Transform, transform_for
 from tests.embedded.in_process import InProcess
 
-from .conftest import TUNNEL, Listener, Origin, Speak, until
+from .conftest import PUBLIC, TUNNEL, Listener, Names, Origin, Serving, Speak, until
 
 # Holds a tunnel open, and says how it ends.
 _HOLD = """
@@ -47,19 +55,103 @@ def test_a_header_takes_the_place_of_the_sandboxs_own(served: InProcess, origin:
 
 
 @pytest.mark.sandbox
-def test_nothing_goes_without_it(served: InProcess, public: Listener) -> None:
-    """A tunnel to the rule's host, into which nobody sees, is refused, and cut by a rule that comes later."""
+def test_nothing_goes_without_it(served: InProcess, public: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no TLS is not carried to the rule's host, and a tunnel there is cut by a rule that comes later.
+
+    Where no certificates can be made a tunnel is refused, with what to install.
+    """
     speak = _ruled(served, A="b")
-    answer = speak.connect("ok.test", public.port)
+    assert b"does not speak TLS" in speak.connect("ok.test", public.port)
+    with monkeypatch.context() as patch:
+        patch.setattr(Authority, "available", False)
+        answer = speak.connect("ok.test", public.port)
     assert answer.startswith(b"HTTP/1.1 501 ")
-    assert b"only plain http://" in answer
-    assert public.visits == 0
+    assert b"pip install e2b-magic[rules]" in answer
     speak.sandbox.update_network({})
+    visits = public.visits
     speak.sandbox.files.write("/tmp/hold.py", TUNNEL + _HOLD.format(port=public.port))
     held = speak.sandbox.commands.run("python3 -u /tmp/hold.py", background=True)
-    until(lambda: public.visits == 1)
+    until(lambda: public.visits == visits + 1)
     speak.sandbox.update_network({"rules": {"ok.test": [{"transform": {"headers": {"A": "b"}}}]}})
     assert held.wait().stdout == "b'hello\\n'\ncut\n"
+
+
+class SecureOrigin(Origin):
+    """An origin that speaks TLS, as ok.test and as other.test.
+
+    Args:
+        authority: Whose certificate it has.
+    """
+
+    def __init__(self, authority: trustme.CA) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("ok.test", "other.test").configure_cert(self._context)
+        super().__init__()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Serves what is said in TLS."""
+        with suppress(OSError), self._context.wrap_socket(connection, server_side=True) as encrypted:
+            super().serve(encrypted)
+
+
+@pytest.fixture
+def secure(gateway: Gateway, names: Names, serving: Serving) -> Iterator[tuple[InProcess, SecureOrigin]]:
+    """Gives a server whose machine trusts an origin's authority, and the origin."""
+    names.known["other.test"] = [PUBLIC]
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with closing(SecureOrigin(authority)) as origin:
+        yield serving(replace(gateway, trust=lambda: context)), origin
+
+
+# What two kinds of programs say by https://.
+_ASK = """
+curl -sS -H 'X-Key: mine' https://ok.test:$PORT/curl?q
+python3 -c 'import os, urllib.request as r
+print(r.urlopen(r.Request("https://ok.test:%s/python" % os.environ["PORT"], b"body", {"X-Key": "mine"})).read())'
+"""
+
+
+@pytest.mark.sandbox
+def test_it_is_put_into_https_too(secure: tuple[InProcess, SecureOrigin]) -> None:
+    """Programs speak TLS to the server, which they trust, and the server to the host; others' TLS it does not open."""
+    served, origin = secure
+    sandbox = _ruled(served, **{"x-key": "canary"}).sandbox
+    port = {"PORT": str(origin.port)}
+    assert sandbox.commands.run(_ASK, envs=port).stdout == "okb'ok'\n"
+    until(lambda: len(origin.heard) == 2)
+    curl, python = sorted(origin.heard)
+    assert curl.startswith(b"GET /curl?q HTTP/1.1\r\n")
+    assert python.startswith(b"POST /python HTTP/1.1\r\n")
+    assert b"\r\n\r\nbody" in python
+    for heard in (curl, python):
+        assert f"\r\nhost: ok.test:{origin.port}\r\n".encode() in heard.lower()
+        assert b"\r\nx-key: canary\r\n" in heard
+        assert b"mine" not in heard
+    with pytest.raises(CommandExitException, match="certificate"):  # the host's own, whose authority it does not trust
+        sandbox.commands.run("curl -sS https://other.test:$PORT/", envs=port)
+
+
+@pytest.mark.sandbox
+def test_a_rule_may_come_later(secure: tuple[InProcess, SecureOrigin]) -> None:
+    """A sandbox that is given a rule while it runs trusts the server from its next command on."""
+    served, origin = secure
+    sandbox = Sandbox.create(**served.options)
+    sandbox.update_network({"rules": {"ok.test": [{"transform": {"headers": {"X-Key": "canary"}}}]}})
+    assert sandbox.commands.run(f"curl -sS https://ok.test:{origin.port}/").stdout == "ok"
+    until(lambda: len(origin.heard) == 1)
+    assert b"\r\nX-Key: canary\r\n" in origin.heard[0]
+
+
+@pytest.mark.sandbox
+def test_whom_this_machine_does_not_trust_gets_nothing(serving: Serving, gateway: Gateway) -> None:
+    """A host whose certificate is not what it should be is told nothing, the rule's headers least of all."""
+    with closing(SecureOrigin(trustme.CA())) as origin:
+        sandbox = _ruled(serving(gateway), A="canary").sandbox
+        with pytest.raises(CommandExitException, match="502"):
+            sandbox.commands.run(f"curl -sS https://ok.test:{origin.port}/")
+        assert origin.heard == []
 
 
 @pytest.mark.sandbox

@@ -30,4 +30,5 @@ class Network(Routes):
         await check_proxy(sandbox.egress.gateway, policy)
         sandbox.record.creation = replace(sandbox.record.creation, network=network, allow_internet_access=access)
         sandbox.egress.change(policy)
+        await self._sandboxes.trust(sandbox)
         return Response(status_code=204)
