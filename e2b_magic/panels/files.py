@@ -52,7 +52,7 @@ class FilesPanel(View):
         told = f"Send files of this computer, {size(UPLOAD_LIMIT)} each at most"
         self.upload = FileUpload(multiple=True, tooltip=told)
         self.upload.observe(self._uploaded, "value")
-        self.ask = Ask(self)
+        self.ask = Ask()
         self.transfers = Transfers(self)
         self.editor = Editor(self)
         self.rows = Rows(self._pressed, self._turned, heading=f"{'size':>8}  name", empty="There is nothing here.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ LINES: Final = 500
 """How many lines the page holds; the record has the rest."""
 CHARACTERS: Final = 48 * 1024
 """How many characters the page holds."""
+RATE: Final = 256 * 1024
+"""How many characters a second are sent to the page at most: each change sends the whole of what it holds."""
 
 
 class OutputBox(Box):  # type: ignore[misc]  # ipywidgets has no types
@@ -53,6 +56,10 @@ class OutputBox(Box):  # type: ignore[misc]  # ipywidgets has no types
         )
         self.layout.display = None if parts else "none"
         self._html.value = f'<pre role="log" aria-label="{self._label}">{note}{"".join(parts)}</pre>'
+
+    async def carried(self) -> None:
+        """Waits as long as what is shown takes at the rate that a page is given: more of it, fewer changes."""
+        await asyncio.sleep(len(self._html.value) / RATE)
 
     def show_result(self, result: ExecutionResult) -> None:
         """Shows the end of what a past command wrote."""

@@ -15,6 +15,7 @@ from e2b_magic.client.options import CommandOptions, Unseen
 from e2b_magic.exceptions import CommandFailedError, CommandInterruptedError, E2BMagicError, InvalidRequestError
 from e2b_magic.panels.controls import FITTING, button, line
 from e2b_magic.panels.environment import Environment
+from e2b_magic.panels.escape import ends, escape
 from e2b_magic.panels.fields import on_enter
 from e2b_magic.panels.output import OutputBox
 from e2b_magic.panels.view import Refresh, Ticker, View
@@ -25,6 +26,7 @@ from e2b_magic.terminal import one_line
 RECALLED: Final = 30
 """How many different past commands the command's field offers."""
 _LONGEST: Final = 500  # of a command that is offered, in characters
+_PRESSED_TWICE: Final = 1.0  # within as many seconds the same command is no second one, but a double click
 
 
 class RunPanel(View):
@@ -58,14 +60,15 @@ class RunPanel(View):
             description="Command", placeholder="such as git --version", continuous_update=False, style=FITTING
         )
         self.run_button = button("Run", "Run the command (Enter)", self.run, icon="play", button_style="primary")
-        self.stop_button = button("Stop", "End the command and its children", self.executor.cancel, icon="stop")
+        told = "End the command and its children (Escape)"
+        self.stop_button = ends(button("Stop", told, self.executor.cancel, icon="stop"))
         again = "Run the last command, even if its result is stored"
         self.again_button = button("Run again", again, self.run_again, icon="refresh", disabled=True)
         self.stop_button.disabled = True
         self.status = HTML()
         self.output = OutputBox("Output of the command")
         commands = line(self.command, self.run_button, self.stop_button, self.again_button)
-        self.show(commands, self._options(), self.status, self.output)
+        self.show(escape(), commands, self._options(), self.status, self.output)
 
     def _options(self) -> Any:
         settings = {"continuous_update": False, "style": FITTING}
@@ -121,6 +124,9 @@ class RunPanel(View):
         self._attempt(command, {**options, "envs": self.environment.values})
 
     def _attempt(self, command: str, options: CommandOptions) -> None:
+        if self.executor.running:
+            self._refuse(command)
+            return
         self.message.clear()
         began, self._began = self._began, time.monotonic()
         try:
@@ -131,6 +137,12 @@ class RunPanel(View):
             return
         self._latest = (command, options)
         self._state.ask()  # a stored result has ended by now, and Run again is allowed from here on
+
+    def _refuse(self, command: str) -> None:
+        again = self._latest is not None and command == self._latest[0]
+        if again and time.monotonic() - self._began < _PRESSED_TWICE:
+            return
+        self.message.fail(InvalidRequestError("A command runs here already: Stop or Escape ends it"))
 
     async def _tell_state(self) -> None:
         executor = self.executor
@@ -151,6 +163,7 @@ class RunPanel(View):
 
     async def _tell_output(self) -> None:
         self.output.show_pieces(self.executor.output, dropped=self.executor.dropped)
+        await self.output.carried()
 
     async def _recollect(self) -> None:
         self._past = await self.aside(self._past_commands)

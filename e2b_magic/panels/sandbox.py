@@ -41,7 +41,7 @@ class SandboxPanel(View):
         self.facts = HTML()
         self.left = HTML()
         self.usage = Usage(self)
-        self.ask = Ask(self)
+        self.ask = Ask()
         self._build_buttons()
         self.show(
             self.facts,

@@ -22,22 +22,90 @@ NAMELESS = re.compile(r"^\s*- (?:button|textbox|combobox|checkbox|tab|link|img|p
 @pytest.fixture(scope="module", params=["lab", "notebook"])
 def panel(request: pytest.FixtureRequest, browser: Browser, jupyter: Jupyter) -> Iterator[PanelPage]:
     """Gives a panel in JupyterLab, then one in Notebook 7."""
-    page = open_notebook(browser, jupyter, request.param, f"keyboard-{request.param}.ipynb", LOAD, PANEL)
+    cells = (LOAD, PANEL, "from e2b_magic import RunPanel\nRunPanel()")
+    page = open_notebook(browser, jupyter, request.param, f"keyboard-{request.param}.ipynb", *cells)
     yield PanelPage(page)
     page.close()
 
 
-def test_a_command_is_run_and_stopped(panel: PanelPage) -> None:
-    """Enter in the field runs; the next stop of Tab is the Stop button, and Space presses it."""
-    keyboard = panel.page.keyboard
-    panel.turn_to("Run").root.get_by_label("Command", exact=True).focus()
-    keyboard.type("echo typed; sleep 1000")
-    keyboard.press("Enter")
+def _begin(panel: PanelPage, command: str = "echo typed; sleep 1000") -> None:
+    """Runs a command by keyboard alone, and waits for its output."""
+    panel.turn_to("Run").root.get_by_label("Command", exact=True).fill("")
+    panel.root.get_by_label("Command", exact=True).focus()
+    panel.page.keyboard.type(command)
+    panel.page.keyboard.press("Enter")
+    panel.badge("running")
     panel.output("typed")
-    keyboard.press("Tab")
-    assert panel.page.evaluate("document.activeElement.textContent.trim()") == "Stop"
-    keyboard.press("Space")
+
+
+def test_a_command_is_run_and_stopped(panel: PanelPage) -> None:
+    """Enter in the field runs; the next stop of Tab is the Stop button, and Space or Enter presses it."""
+    keyboard = panel.page.keyboard
+    for key in ("Space", "Enter"):
+        _begin(panel)
+        keyboard.press("Tab")
+        assert panel.page.evaluate("document.activeElement.textContent.trim()") == "Stop"
+        keyboard.press(key)
+        panel.badge("stopped")
+
+
+def test_escape_stops(panel: PanelPage) -> None:
+    """Escape in the command's field ends the command, once, though the page took the panel out and put it back."""
+    _begin(panel)
+    stop = panel.button("Stop").element_handle()
+    panel.page.evaluate("stop => { window.stops = 0; stop.addEventListener('click', () => window.stops++); }", stop)
+    panel.root.evaluate(
+        """async panel => {
+          const [parent, next] = [panel.parentNode, panel.nextSibling];
+          for (let time = 0; time < 3; time++) {
+            panel.remove();
+            parent.insertBefore(panel, next);
+            await new Promise(requestAnimationFrame);
+          }
+        }"""
+    )
+    field = panel.root.get_by_label("Command", exact=True)
+    field.focus()
+    panel.page.keyboard.press("Control+Escape")
+    panel.page.keyboard.press("Escape")
     panel.badge("stopped")
+    assert panel.page.evaluate("window.stops") == 1
+    assert field.input_value() == "echo typed; sleep 1000"
+
+
+def test_escape_is_the_panels_own(panel: PanelPage) -> None:
+    """In a cell Escape leaves the editor, in another panel it ends what runs there: this one's command runs on."""
+    page = panel.page
+    _begin(panel)
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.locator(".jp-Notebook.jp-mod-editMode").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".jp-Notebook.jp-mod-commandMode").wait_for()
+    alone = page.locator(".jp-OutputArea .e2b").last
+    field = alone.get_by_label("Command", exact=True)
+    field.fill("echo alone; sleep 1000")
+    field.press("Enter")
+    alone.locator(".e2b-well", has_text="alone").wait_for()
+    field.press("Escape")
+    alone.locator(".e2b-badge", has_text="stopped").wait_for()
+    panel.badge("running")
+    panel.turn_to("Files").root.get_by_label("Directory").locator("visible=true").press("Escape")
+    panel.turn_to("Run").badge("running")
+    panel.root.get_by_label("Command", exact=True).press("Escape")
+    panel.badge("stopped")
+
+
+def test_escape_takes_a_question_back(panel: PanelPage) -> None:
+    """A question has the focus; Escape there, as Cancel, does nothing else than to end it."""
+    panel.turn_to("Files").press("New folder")
+    answer = panel.root.locator(".e2b-line:visible:has([role=alert]) input:visible")
+    answer.wait_for()
+    panel.page.wait_for_function("field => field === document.activeElement", arg=answer.element_handle())
+    panel.page.keyboard.type("never-made")
+    panel.page.keyboard.press("Escape")
+    answer.wait_for(state="hidden")
+    panel.turn_to("Run").run("ls -d never-made || echo there is none")
+    panel.output("there is none")
 
 
 def test_what_is_typed_is_kept(panel: PanelPage) -> None:
