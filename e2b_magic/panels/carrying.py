@@ -129,7 +129,7 @@ async def upload(
         FileTooLargeError: One is larger than a browser may send; none was written then.
         InvalidRequestError: One has a name that no file can have; likewise.
     """
-    contents = {inside(directory, _base_name(file["name"])): bytes(file["content"]) for file in files}
+    contents = {inside(directory, base_name(file["name"])): bytes(file["content"]) for file in files}
     for file in files:
         if file["size"] > UPLOAD_LIMIT:
             raise FileTooLargeError(
@@ -149,7 +149,7 @@ async def upload(
     return f"Uploaded {names} to {directory}"
 
 
-def _base_name(name: str) -> str:
+def base_name(name: str) -> str:
     """Gives a file's name without directories: browsers send none, and whoever speaks for one may not choose any."""
     base = name.replace("\\", "/").rpartition("/")[2]
     if base in ("", ".", ".."):

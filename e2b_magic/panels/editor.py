@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 
 from ipywidgets import HTML, Textarea, VBox
 
 from e2b_magic.exceptions import FileTooLargeError, RemotePathError
+from e2b_magic.panels.ask import Ask
 from e2b_magic.panels.controls import button, line
 from e2b_magic.panels.tree import above
-from e2b_magic.panels.view import View
+from e2b_magic.panels.view import Refresh, View
 from e2b_magic.quantities import size
 from e2b_magic.terminal import one_line
 
@@ -22,27 +24,29 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     Args:
         view: Whose client and message line to use.
+        ask: Where to ask before anything is lost.
 
     Attributes:
         path: The file that is open; None when none is.
         project: The project that it belongs to.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, ask: Ask) -> None:
         self.path: str | None = None
         self.project = ""
         self._wanted: tuple[str, str] | None = None
         self._view = view
+        self._ask = ask
         self._content = b""
         self._opened = ""
-        self._warned: bytes | None = None
+        self._saving = Refresh(view, self.save)
         self._title = HTML()
         self.text = Textarea(continuous_update=False)
         self.text.add_class("e2b-text")
         save, reload = "Write the text to the file", "Read the file again, without what was changed here"
-        self.save_button = button("Save", save, lambda: view.start(self.save), icon="save", button_style="primary")
-        self.reload_button = button("Reload", reload, lambda: view.start(self.reload))
-        self.close_button = button("Close", "Close the file", self.leave)
+        self.save_button = button("Save", save, self._saving.ask, icon="save", button_style="primary")
+        self.reload_button = button("Reload", reload, lambda: self.unless_changed(lambda: view.start(self.reload)))
+        self.close_button = button("Close", "Close the file", lambda: self.unless_changed(self.leave))
         top = line(self._title, self.save_button, self.reload_button, self.close_button)
         super().__init__([top, self.text], layout={"display": "none", "width": "100%"})
 
@@ -50,6 +54,13 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
     def changed(self) -> bool:
         """Whether the text is not what was opened."""
         return self.path is not None and self.text.value != self._opened
+
+    def unless_changed(self, act: Callable[[], object]) -> None:
+        """Does what ends the editing of this text: at once, or when asked, if it has changes that are not saved."""
+        if self.changed:
+            self._ask.for_yes(f"{self.path} has changes that are not saved: discard them?", "Discard", act)
+        else:
+            act()
 
     async def show_file(self, path: str, project: str) -> None:
         """Opens a file of a project's sandbox.
@@ -64,12 +75,16 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         text = _as_text(path, content)
         self.path, self.project = path, project
-        self._content, self._opened, self._warned = content, text, None
-        owner = f' <span class="e2b-quiet">of {html.escape(project)}</span>'
-        self._title.value = f"<strong>{html.escape(one_line(path))}</strong>{owner}"
-        self.text.tooltip = f"Text of {one_line(path)}"
+        self._content, self._opened = content, text
+        self._tell_path()
         self.text.value = text
         self.layout.display = None
+
+    def _tell_path(self) -> None:
+        path = one_line(self.path or "")
+        owner = f' <span class="e2b-quiet">of {html.escape(self.project)}</span>'
+        self._title.value = f"<strong>{html.escape(path)}</strong>{owner}"
+        self.text.tooltip = f"Text of {path}"
 
     async def _read(self, path: str, project: str) -> bytes:
         try:
@@ -85,26 +100,40 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._view.message.clear()
             await self.show_file(self.path, self.project)
 
-    async def save(self) -> None:
-        """Writes the text, unless the file has changed since it was opened: then it says so, once."""
+    async def save(self, known: bytes | None = None) -> None:
+        """Writes the text, unless the file has changed since it was opened: then it asks.
+
+        Args:
+            known: What else may be in the file and be overwritten.
+        """
         path, project, client, message = self.path, self.project, self._view.client, self._view.message
         if path is None:
             return
         there = await self._read(path, project) if await self._exists(path, project) else self._content
-        if there not in (self._content, self._warned):
-            self._warned = there
-            message.fail(
-                RemotePathError(f"{path} has changed since it was opened: Save again overwrites that, Reload takes it")
-            )
+        if there not in (self._content, known):
+            question = f"{path} has changed since it was opened: overwrite that? Reload takes it instead"
+            self._ask.for_yes(question, "Overwrite", lambda: self._view.start(lambda: self.save(there)))
             return
         text = self.text.value
         content = text.replace("\n", "\r\n").encode() if b"\r\n" in self._content else text.encode()
         entry = await client.awrite_file(path, content, project=project)
-        self._content, self._opened, self._warned = content, text, None
+        self._content, self._opened = content, text
         message.say(f"Saved {path} ({size(entry.size)})")
 
     async def _exists(self, path: str, project: str) -> bool:
         return any(entry.path == path for entry in await self._view.client.alist_files(above(path), project=project))
+
+    def lies_in(self, path: str, project: str) -> bool:
+        """Whether the file that is open stands at a path of a project's sandbox or below it."""
+        here = self.path or ""
+        return self.project == project and (here == path or here.startswith(f"{path}/"))
+
+    def follow(self, path: str, to: str) -> None:
+        """Keeps to the file that is open, and to its text, when what it lies in was renamed."""
+        if self.path is not None:
+            self.path = to + self.path.removeprefix(path)
+            self._wanted = (self.project, self.path)
+            self._tell_path()
 
     def leave(self) -> None:
         """Closes the file."""

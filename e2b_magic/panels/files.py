@@ -12,7 +12,7 @@ from e2b_magic.client import Client
 from e2b_magic.client.changes import Change, ExecutionChanged, ProjectChanged, SettingsChanged
 from e2b_magic.exceptions import InvalidRequestError, RemoteFileNotFoundError
 from e2b_magic.panels.ask import Ask
-from e2b_magic.panels.carrying import UPLOAD_LIMIT, Transfers, bring, hand_over, save, upload
+from e2b_magic.panels.carrying import UPLOAD_LIMIT, Transfers, base_name, bring, hand_over, save, upload
 from e2b_magic.panels.controls import FITTING, button, line
 from e2b_magic.panels.editor import Editor
 from e2b_magic.panels.fields import on_enter
@@ -26,6 +26,7 @@ from e2b_magic.terminal import one_line
 PAGE: Final = 60
 """How many entries a page shows."""
 HOME: Final = "/home/user"
+_PRESSED_TWICE: Final = 0.5  # within as many seconds a directory is not closed again: a double click opens it
 
 
 class FilesPanel(View):
@@ -42,6 +43,7 @@ class FilesPanel(View):
         self._first = 0
         self._chosen: FileEntry | None = None
         self._wanted = False
+        self._unfolded = ("", 0.0)
         self._refresh = Refresh(self, self._load, pause=0.5)
         self._build()
         self._refresh.ask()
@@ -54,7 +56,7 @@ class FilesPanel(View):
         self.upload.observe(self._uploaded, "value")
         self.ask = Ask()
         self.transfers = Transfers(self)
-        self.editor = Editor(self)
+        self.editor = Editor(self, self.ask)
         self.rows = Rows(self._pressed, self._turned, heading=f"{'size':>8}  name", empty="There is nothing here.")
         self.choice = HTML()
         self.choice.add_class("e2b-whole")
@@ -179,11 +181,12 @@ class FilesPanel(View):
         self._choose(branch.entry)
         if branch.entry.type != "dir":
             self._open(branch.entry.path)
-        elif branch.opened:
+        elif not branch.opened:
+            self._unfolded = (branch.entry.path, time.monotonic())
+            self.start(lambda: self._unfold(branch.entry.path))
+        elif self._unfolded[0] != branch.entry.path or time.monotonic() - self._unfolded[1] > _PRESSED_TWICE:
             self._tree.fold(branch.entry.path)
             self._show_rows()
-        else:
-            self.start(lambda: self._unfold(branch.entry.path))
 
     async def _unfold(self, directory: str) -> None:
         self._tree.put(directory, await self.client.alist_files(directory, project=self._project))
@@ -204,15 +207,9 @@ class FilesPanel(View):
             self.download_button.layout.display = None if entry.type == "file" else "none"
 
     def _open(self, path: str) -> None:
-        here = (self.editor.project, self.editor.path) == (self._project, path)
-        if self.editor.changed and not here:
-            question = f"{self.editor.path} has changes that are not saved: discard them?"
-            self.ask.for_yes(question, "Discard", lambda: self._open_now(path))
-        elif not here or not self.editor.changed:
-            self._open_now(path)
-
-    def _open_now(self, path: str) -> None:
-        self.start(lambda: self.editor.show_file(path, self._project))
+        project = self._project
+        if (self.editor.project, self.editor.path) != (project, path) or not self.editor.changed:
+            self.editor.unless_changed(lambda: self.start(lambda: self.editor.show_file(path, project)))
 
     @property
     def _target(self) -> str:
@@ -226,10 +223,13 @@ class FilesPanel(View):
 
     async def _make(self, name: str) -> None:
         path = inside(self._target, name)
-        if any(entry.path == path for entry in await self._existing(above(path))):
-            raise InvalidRequestError(f"{path} is there already: choose another name, or open it")
+        await self._check_free(path)
         await self.client.awrite_file(path, "", project=self._project)
-        await self.editor.show_file(path, self._project)
+        self._open(path)
+
+    async def _check_free(self, path: str) -> None:
+        if any(entry.path == path for entry in await self._existing(above(path))):
+            raise InvalidRequestError(f"{path} is there already: choose another name, or delete it first")
 
     def _ask_for_directory(self) -> None:
         question = f"New directory in {self._target}"
@@ -245,20 +245,14 @@ class FilesPanel(View):
             self.ask.for_text(question, entry.name, "Rename", lambda to: self.start(lambda: self._rename(entry, to)))
 
     async def _rename(self, entry: FileEntry, to: str) -> None:
-        moved = await self.client.arename_file(entry.path, inside(above(entry.path), to), project=self._project)
+        path = inside(above(entry.path), to)
+        await self._check_free(path)
+        moved = await self.client.arename_file(entry.path, path, project=self._project)
         self._tree.fold(entry.path)
-        self._forget_below(entry.path)
+        if self.editor.lies_in(entry.path, self._project):
+            self.editor.follow(entry.path, moved.path)
         self._choose(moved)
         self.message.say(f"Renamed {entry.path} to {moved.path}")
-
-    def _forget_below(self, path: str) -> None:
-        """Closes the file that is open, should it stand at a path or below it, where it is no more."""
-        if (
-            self.editor.project == self._project
-            and self.editor.path
-            and (self.editor.path == path or self.editor.path.startswith(f"{path}/"))
-        ):
-            self.editor.leave()
 
     def _ask_to_bring(self) -> None:
         project, target = self._project, self._target
@@ -293,7 +287,8 @@ class FilesPanel(View):
     async def _delete(self, entry: FileEntry) -> None:
         await self.client.aremove_file(entry.path, recursive=entry.type == "dir", project=self._project)
         self._tree.fold(entry.path)
-        self._forget_below(entry.path)
+        if self.editor.lies_in(entry.path, self._project):
+            self.editor.leave()
         self._choose(None)
         self.message.say(f"Deleted {entry.path}")
 
@@ -305,8 +300,17 @@ class FilesPanel(View):
         files = change["new"]
         if files:
             self.upload.value = ()
-            names = ", ".join(file["name"] for file in files[:3])
-            self.transfers.begin(f"Uploading {names}", upload, self._project, files, self._target)
+            self.start(lambda: self._upload(files))
+
+    async def _upload(self, files: tuple[dict[str, Any], ...]) -> None:
+        project, target = self._project, self._target
+        told = f"Uploading {', '.join(file['name'] for file in files[:3])}"
+        there = {entry.name for entry in await self._existing(target)} & {base_name(file["name"]) for file in files}
+        if there:
+            question = f"{target} has {', '.join(sorted(there)[:3])} already: overwrite?"
+            self.ask.for_yes(question, "Overwrite", lambda: self.transfers.begin(told, upload, project, files, target))
+        else:
+            self.transfers.begin(told, upload, project, files, target)
 
 
 def _row(branch: Branch, *, chosen: bool) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -20,7 +21,6 @@ from e2b_magic.panels.run import RunPanel, ended
 from e2b_magic.panels.view import Refresh, View
 from e2b_magic.quantities import ago, span
 from e2b_magic.records import ExecutionResult, Status
-from e2b_magic.terminal import one_line
 
 PAGE: Final = 25
 """How many executions a page shows."""
@@ -47,7 +47,9 @@ class HistoryPanel(View):
         self._run = run
         self._turn_to_run = turn_to_run
         self._before: list[str | None] = [None]  # for each page up to this one, the id that it comes after
+        self._steps: deque[int] = deque()  # pages to be turned: each from where the one before has led
         self._page: list[ExecutionResult] = []
+        self._later = False
         self._chosen: ExecutionResult | None = None
         self._refresh = Refresh(self, self._load, pause=0.3)
         self._build()
@@ -55,27 +57,31 @@ class HistoryPanel(View):
 
     def _build(self) -> None:
         self.filter = Text(description="Filter", placeholder="part of a command", style=FITTING)
-        ends = [("any end", None), *((str(one), one) for one in Status)]
+        # A value of None would be taken for no choice, by chance: what is notified first hangs on a hash.
+        ends = [("any end", ""), *((str(one), one) for one in Status)]
         self.status = Dropdown(options=ends, description="Ended", style=FITTING)
         scopes = [("this project", False), ("every project", True)]
         self.scope = Dropdown(options=scopes, description="Of", style=FITTING)
         for field in (self.filter, self.status, self.scope):
             field.observe(lambda change: self._from_the_top(), "value")
-        heading = _columns("when", "ended", "took", "command")
+        heading = f"{_columns('when', 'ended', 'took')}\tcommand"
         self.rows = Rows(self._pressed, self._turned, heading=heading, empty="Nothing was run that this would find.")
         self.details = VBox(layout={"display": "none", "width": "100%"})
         self.show(line(self.filter, self.status, self.scope), self.rows, self.details)
 
     def _from_the_top(self) -> None:
-        self._before = [None]
+        self._before, self._later = [None], False
         self._refresh.ask()
 
     def _turned(self, step: int) -> None:
-        if step > 0 and self._page:
+        self._steps.append(step)
+        self._refresh.ask()
+
+    def _turn(self, step: int) -> None:
+        if step > 0 and self._later:
             self._before.append(self._page[-1].id)
         elif step < 0 and len(self._before) > 1:
             self._before.pop()
-        self._refresh.ask()
 
     def changed(self, change: Change) -> None:
         """Keeps the page in step with whatever is run in this session."""
@@ -85,28 +91,34 @@ class HistoryPanel(View):
             self._refresh.ask()
 
     async def _load(self) -> None:
+        if not self._steps:
+            await self._read()
+        while self._steps:
+            self._turn(self._steps.popleft())
+            await self._read()
+
+    async def _read(self) -> None:
         before = self._before
         project = None if self.scope.value else self.client.project
         found = await self.aside(
             partial(
                 self.client.get_execution_history,
                 project,
-                status=self.status.value,
+                status=self.status.value or None,
                 text=self.filter.value.strip() or None,
                 limit=PAGE + 1,
                 before=before[-1],
             )
         )
-        self._page = found[:PAGE]
-        first = (len(before) - 1) * PAGE + 1
-        where = f"{first:,} to {first + len(self._page) - 1:,}, newest first"
-        self._show_rows(where=where, later=len(found) > PAGE)
+        self._page, self._later = found[:PAGE], len(found) > PAGE
+        self._show_rows()
 
-    def _show_rows(self, *, where: str, later: bool) -> None:
-        self._where = (where, later)
+    def _show_rows(self) -> None:
+        first = (len(self._before) - 1) * PAGE + 1
+        where = f"{first:,} to {first + len(self._page) - 1:,}, newest first"
         chosen = self._chosen.id if self._chosen else None
         rows = [_row(record, chosen=record.id == chosen) for record in self._page]
-        self.rows.show_page(rows, where=where, earlier=len(self._before) > 1, later=later)
+        self.rows.show_page(rows, where=where, earlier=len(self._before) > 1, later=self._later)
 
     def _pressed(self, place: int) -> None:
         if place < len(self._page):
@@ -122,8 +134,7 @@ class HistoryPanel(View):
         self._magic.value = as_magic(record, self.client.project)
         self._magic.rows = max(2, self._magic.value.count("\n") + 1)  # one long line needs two on a narrow page
         self.details.layout.display = None
-        where, later = self._where
-        self._show_rows(where=where, later=later)
+        self._show_rows()
 
     def _build_details(self) -> None:
         self._facts: Any = HTML()
@@ -153,15 +164,15 @@ class HistoryPanel(View):
         self._refresh.ask()
 
 
-def _columns(when: str, how: str, took: str, command: str) -> str:
-    return f"{when:>11}  {how:<11}  {took:>7}  {command}"
+def _columns(when: str, how: str, took: str) -> str:
+    return f"{when:>10}  {how:<11}  {took:>7}"
 
 
 def _row(record: ExecutionResult, *, chosen: bool) -> Row:
     how = f"exit {record.exit_code}" if record.exit_code else str(record.status)
     took = "cached" if record.cached else "" if record.status is Status.PENDING else f"{record.duration:.2f} s"
-    command = one_line(record.command[:_COMMAND])
-    return Row(_columns(ago(record.started_at), how, took, command), record.command[:_COMMAND], chosen)
+    command = record.command[:_COMMAND]
+    return Row(command, command, chosen, _columns(ago(record.started_at), how, took))
 
 
 def _facts(record: ExecutionResult) -> str:

@@ -18,11 +18,19 @@ from e2b_magic.terminal import one_line
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: its text, which is cut by the page where it is too long, and the whole for whoever points at it."""
+    """A row: its text, which is cut by the page where it is too long, and the whole for whoever points at it.
+
+    Attributes:
+        text: What it says.
+        whole: What it says when it is pointed at.
+        chosen: Whether it is the one that is shown below the list.
+        columns: What stands before the text; on a narrow page the text has a line of its own below them.
+    """
 
     text: str
     whole: str
     chosen: bool = False
+    columns: str = ""
 
 
 class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -68,7 +76,7 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._pool.append(self._button(len(self._pool)))
         for button, row in zip(self._pool, rows, strict=False):
             with button.hold_sync():
-                button.description = _indented(row.text)
+                button.description = f"{row.columns}\t{one_line(row.text)}" if row.columns else _indented(row.text)
                 button.tooltip = one_line(row.whole)
                 button._dom_classes = ("e2b-row", "e2b-chosen") if row.chosen else ("e2b-row",)  # noqa: SLF001  one message instead of two
         shown = tuple(self._pool[: len(rows)])

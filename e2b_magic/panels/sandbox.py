@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Final
 
 from ipywidgets import HTML, Dropdown
@@ -14,7 +15,7 @@ from e2b_magic.client.changes import Change, ProjectChanged, SettingsChanged
 from e2b_magic.panels.ask import Ask
 from e2b_magic.panels.controls import FITTING, button, card, line
 from e2b_magic.panels.usage import Usage
-from e2b_magic.panels.view import Refresh, Ticker, View
+from e2b_magic.panels.view import Refresh, Ticker, View, under_way
 from e2b_magic.quantities import span
 from e2b_magic.records import SandboxState
 
@@ -36,6 +37,7 @@ class SandboxPanel(View):
     def __init__(self, client: Client | None = None) -> None:
         super().__init__(client)
         self._state: SandboxState | None = None
+        self._doing: Future[None] | None = None
         self._refresh = Refresh(self, self._load, pause=0.5)
         self._clock = Ticker(self, self._tell_time, period=1.0)
         self.facts = HTML()
@@ -117,12 +119,15 @@ class SandboxPanel(View):
         self.left.value = ends if alive else ""
 
     def _do(self, verb: Callable[[], Awaitable[SandboxState]]) -> None:
+        if under_way(self._doing):
+            return
+
         async def work() -> None:
             self.message.clear()
             await verb()
             self._refresh.ask()
 
-        self.start(work)
+        self._doing = self.start(work)
 
     def _extend(self) -> None:
         seconds: float = self.span.value

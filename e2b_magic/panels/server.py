@@ -16,11 +16,10 @@ from e2b_magic.panels.controls import FITTING, button, line
 from e2b_magic.panels.fields import on_enter
 from e2b_magic.panels.output import CHARACTERS, LINES, OutputBox
 from e2b_magic.panels.rows import Row, Rows
-from e2b_magic.panels.view import Refresh, View
+from e2b_magic.panels.view import Refresh, View, under_way
 from e2b_magic.project_templates import template_names
 from e2b_magic.quantities import ago
 from e2b_magic.records import BackgroundJob
-from e2b_magic.terminal import one_line
 from e2b_magic.worker.protocol import Event, Output, Progress
 
 SHOWN: Final = 20
@@ -39,6 +38,7 @@ class ServerPanel(View):
         self._jobs: list[BackgroundJob] = []
         self._chosen: BackgroundJob | None = None
         self._transcript = Transcript(CHARACTERS)
+        self._setting_up: Future[None] | None = None
         self._starting: Future[None] | None = None
         self._following: Future[None] | None = None
         self._refresh = Refresh(self, self._load, pause=0.5)
@@ -61,7 +61,7 @@ class ServerPanel(View):
         self.start_button = button("Start", told, self.begin, icon="play", button_style="primary")
         self.stop_button = button("Stop", "End the chosen server and all that it started", self._stop, icon="stop")
         refresh = button("Refresh", "Ask the sandbox again", self._refresh.ask, icon="refresh")
-        heading = _columns("state", "port", "began", "command")
+        heading = f"{_columns('state', 'port', 'began')}\tcommand"
         self.rows = Rows(self._pressed, lambda step: None, heading=heading, empty="")
         self.link = HTML()
         self.output = OutputBox("Log of the server")
@@ -77,9 +77,11 @@ class ServerPanel(View):
 
     def set_up(self) -> None:
         """Brings a template's files into the current project; files that were edited there are left alone."""
+        if under_way(self._setting_up):
+            return
         self.message.clear()
         self._follow_nothing()
-        self.start(lambda: self._set_up(self.template.value))
+        self._setting_up = self.start(lambda: self._set_up(self.template.value))
 
     async def _set_up(self, template: str) -> None:
         self.setup_button.disabled, self.details.layout.display = True, None
@@ -94,6 +96,8 @@ class ServerPanel(View):
 
     def begin(self) -> None:
         """Starts the server that the fields name; one that has the port is replaced."""
+        if under_way(self._starting):
+            return
         self.message.clear()
         port = self.port.value.strip()
         if not port.isdecimal():
@@ -109,7 +113,7 @@ class ServerPanel(View):
         try:
             job = await self.client.astart_dev_server(command, port, on_event=self._take)
         finally:
-            self.start_button.disabled, self._starting = False, None
+            self.start_button.disabled = False
         self.message.say(f"The server answers on port {port}")
         self.choose(job)
 
@@ -121,7 +125,7 @@ class ServerPanel(View):
             self.message.say(event.text)
 
     def _stop(self) -> None:
-        if self._starting is not None:
+        if self._starting is not None and under_way(self._starting):
             self._starting.cancel()
             self.message.say("Given up; the server is ended")
         elif (job := self._chosen) is not None:
@@ -188,15 +192,16 @@ class ServerPanel(View):
 
     async def _show_log(self) -> None:
         self.output.show_pieces(self._transcript.pieces(), dropped=self._transcript.dropped)
+        await self.output.carried()
 
 
-def _columns(state: str, port: str, began: str, command: str) -> str:
-    return f"{state:<18}  {port:>5}  {began:>10}  {command}"
+def _columns(state: str, port: str, began: str) -> str:
+    return f"{state:<9}  {port:>5}  {began:>10}"
 
 
 def _row(job: BackgroundJob, *, chosen: bool) -> Row:
-    command = one_line(job.command[:300])
-    return Row(_columns(job.outcome, str(job.port or ""), ago(job.started_at), command), job.command[:300], chosen)
+    command, state = job.command[:300], job.outcome.replace("exited with code", "exit")
+    return Row(command, command, chosen, _columns(state, str(job.port or ""), ago(job.started_at)))
 
 
 def _link(job: BackgroundJob) -> str:

@@ -177,6 +177,11 @@ class View(VBox):  # type: ignore[misc]  # ipywidgets has no types
         return shown
 
 
+def under_way(work: Future[None] | None) -> bool:
+    """Whether work that was started goes on: what it does is not to be begun twice by a button pressed twice."""
+    return work is not None and not work.done()
+
+
 def close_all(widgets: tuple[Any, ...]) -> None:
     """Closes widgets and all that is in them, layouts and styles included."""
     for widget in widgets:
@@ -209,7 +214,7 @@ class Refresh:
         """Has the work done, from any thread."""
         with self._lock:
             self._asked = True
-            if self._task is None or self._task.done():
+            if not under_way(self._task):
                 self._task = self._view.start(self._run)
 
     async def _run(self) -> None:
@@ -242,7 +247,7 @@ class Ticker:
 
     def start(self) -> None:
         """Begins, unless it goes on already."""
-        if self._task is None or self._task.done():
+        if not under_way(self._task):
             self._task = self._view.start(self._run)
 
     def stop(self) -> None:

@@ -171,17 +171,22 @@ def _button(panel: Any, name: str) -> Any:
 
 
 def test_what_changed_meanwhile_is_not_overwritten_unasked(files: FilesPanel) -> None:
-    """Saving over a newer content is refused once, and Windows' line ends are kept."""
+    """Saving over a newer content is asked about, however often it is tried, and Windows' line ends are kept."""
     files.client.write_file("c.txt", "a\r\nb\r\n")
     files._open("/home/user/c.txt")
     until(lambda: files.editor.text.value == "a\nb\n")
     files.client.write_file("c.txt", "other\r\n")
     files.editor.text.set_state({"value": "a\nmine\n"})
-    press(files.editor.save_button)
-    until(lambda: "has changed since" in files.message.value)
+    for _ in range(2):
+        press(files.editor.save_button)
+        until(lambda: "has changed since" in files.ask.children[1].value)
     assert files.client.read_text("c.txt") == "other\r\n"
-    press(files.editor.save_button)
-    until(lambda: "Saved" in files.message.value)
+    files.client.write_file("c.txt", "newer\r\n")
+    press(files.ask.yes)
+    until(lambda: files.ask.layout.display is None, "the question about what is newer still")
+    assert files.client.read_text("c.txt") == "newer\r\n"
+    press(files.ask.yes)
+    _told(files, "Saved")
     assert files.client.read_text("c.txt") == "a\r\nmine\r\n"
 
 

@@ -1,0 +1,158 @@
+"""Panels in the hands of somebody who presses everything twice, and the wrong thing first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2b_magic.client import Client
+from e2b_magic.config import from_environment
+from e2b_magic.panels import FilesPanel, HistoryPanel, RunPanel, ServerPanel
+from e2b_magic.records import ExecutionResult, Status, new_execution_id
+
+from .conftest import enter, press, until
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def files(live: Client) -> Iterator[FilesPanel]:
+    """Gives a Files tab whose editor has a text that is not saved."""
+    live.write_file("kept/edited.txt", "as it was\n")
+    panel = FilesPanel(live)
+    until(lambda: panel._tree.opened)
+    panel._open("/home/user/kept/edited.txt")
+    until(lambda: panel.editor.text.value == "as it was\n")
+    panel.editor.text.set_state({"value": "as it shall be\n"})
+    yield panel
+    panel.close()
+
+
+def _asked(files: FilesPanel, question: str) -> None:
+    until(lambda: files.ask.layout.display is None and question in files.ask.children[1].value, question)
+
+
+def _pick(files: FilesPanel, name: str) -> None:
+    until(lambda: any(branch.entry.name == name for branch in files._tree.rows()), name)
+    entry = next(branch.entry for branch in files._tree.rows() if branch.entry.name == name)
+    files._choose(entry)
+
+
+def test_a_double_click_runs_once(live: Client) -> None:
+    """The second press of Run is no error; another command meanwhile is refused, and stays in its field."""
+    run = RunPanel(live)
+    run.command.value = "sleep 98764"
+    run.run_button.click()
+    run.run_button.click()
+    until(lambda: run.executor.running)
+    assert run.message.value == ""
+    enter(run.command, "echo second")
+    until(lambda: "Stop or Escape ends it" in run.message.value)
+    assert run.command.value == "echo second"
+    until(lambda: not run.stop_button.disabled)
+    press(run.stop_button)
+    until(lambda: "stopped" in run.status.value)
+    run.close()
+
+
+@pytest.mark.parametrize("act", ["close", "reload", "open another", "make another"])
+def test_a_text_that_is_not_saved_is_not_lost_unasked(files: FilesPanel, act: str) -> None:
+    """Whatever would end its editing asks first, and Cancel leaves it as it is."""
+    files.client.write_file("other.txt", "other\n")
+    if act == "make another":
+        files._ask_for_file()
+        enter(files.ask.answer, f"made-{time.time_ns()}.txt")
+    elif act == "open another":
+        files._open("/home/user/other.txt")
+    else:
+        press(getattr(files.editor, f"{act}_button"))
+    _asked(files, "edited.txt has changes that are not saved: discard them?")
+    press(files.ask.no)
+    assert (files.editor.path, files.editor.text.value) == ("/home/user/kept/edited.txt", "as it shall be\n")
+
+
+def test_a_text_goes_along_when_its_file_is_renamed(files: FilesPanel) -> None:
+    """The directory of a file that is being edited is renamed: what is saved then is at its new path."""
+    _pick(files, "kept")
+    files._ask_to_rename()
+    enter(files.ask.answer, "moved")
+    until(lambda: files.editor.path == "/home/user/moved/edited.txt", files.message.value)
+    assert "/home/user/moved/edited.txt" in files.editor._title.value
+    press(files.editor.save_button)
+    press(files.editor.save_button)
+    until(lambda: "Saved /home/user/moved/edited.txt" in files.message.value, files.message.value)
+    assert files.client.read_text("moved/edited.txt") == "as it shall be\n"
+    files.client.rename_file("moved", "kept")
+
+
+def test_what_is_there_is_not_replaced_unasked(files: FilesPanel) -> None:
+    """A new name that is taken is refused; an upload of that name asks."""
+    files.client.write_file("one.txt", "one\n")
+    files.client.write_file("two.txt", "two\n")
+    _pick(files, "one.txt")
+    files._ask_to_rename()
+    enter(files.ask.answer, "two.txt")
+    until(lambda: "two.txt is there already" in files.message.value)
+    file = {"name": "two.txt", "type": "", "size": 3, "last_modified": 0, "content": memoryview(b"new")}
+    files._choose(None)
+    files.upload.set_state({"value": [file]})
+    _asked(files, "/home/user has two.txt already: overwrite?")
+    assert files.client.read_text("two.txt") == "two\n"
+    press(files.ask.yes)
+    until(lambda: "Uploaded two.txt" in files.message.value, files.message.value)
+    assert files.client.read_text("two.txt") == "new"
+
+
+def test_a_double_click_opens_a_directory(files: FilesPanel) -> None:
+    """The second press of a double click does not close what the first has opened; a later one does."""
+    rows = files._tree.rows
+    until(lambda: any(branch.entry.name == "kept" for branch in rows()))
+    place = next(place for place, branch in enumerate(rows()) if branch.entry.name == "kept")
+    files._pressed(place)
+    until(lambda: files._tree.is_open("/home/user/kept"))
+    files._pressed(place)
+    assert files._tree.is_open("/home/user/kept")
+    time.sleep(0.6)
+    files._pressed(place)
+    assert not files._tree.is_open("/home/user/kept")
+
+
+def test_pages_are_turned_as_often_as_was_pressed(tmp_path: Path) -> None:
+    """Next, pressed again before the page is there, turns one page each time, and never past the last."""
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path)}))
+    began = time.time() - 200
+    for number in range(90):
+        at = began + number
+        record = ExecutionResult(id=new_execution_id(at), project="default", command=f"echo {number:02}", started_at=at)
+        client.store.save_execution(replace(record, status=Status.SUCCESS))
+    history = HistoryPanel(client)
+    until(lambda: history.rows._list.children)
+    for _ in range(2):
+        press(history.rows.later)
+    until(lambda: history.rows._where.value.startswith("51 to 75"))
+    assert "echo 39" in history.rows._list.children[0].description
+    for _ in range(3):
+        press(history.rows.later)
+    until(lambda: history.rows.later.disabled)
+    assert history.rows._where.value.startswith("76 to 90")
+    history.close()
+    client.close()
+
+
+def test_a_server_is_started_once(live: Client) -> None:
+    """Start, pressed twice, starts one server, and the second press says nothing wrong."""
+    panel = ServerPanel(live)
+    panel.port.value, panel.command.value = "8126", "python3 -u -m http.server $PORT"
+    panel.start_button.click()
+    panel.start_button.click()
+    until(lambda: "answers on port 8126" in panel.message.value, panel.message.value)
+    jobs: list[Any] = [job for job in live.get_background_jobs() if job.port == 8126]
+    assert [job.running for job in jobs] == [True]
+    press(panel.stop_button)
+    until(lambda: [row for row in panel.rows._list.children if "stopped" in row.description])
+    panel.close()
