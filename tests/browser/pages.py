@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Route
 
     from .conftest import Jupyter
 
@@ -98,30 +98,49 @@ class Cells:
             says: What its output has to hold.
             patience: How long it may take to end, in milliseconds.
         """
-        page = self.page
-        page.evaluate("window.jupyterapp.commands.execute('notebook:insert-cell-below')")
-        cell = page.locator(".jp-CodeCell").last
-        cell.locator(".cm-content").click()
-        page.keyboard.insert_text(code)  # at once: letter by letter the editor would close brackets and indent
-        page.keyboard.press("Control+Enter")
+        cell = self.begin(code)
         cell.locator(".jp-InputPrompt", has_text=_RUN).wait_for(timeout=patience)
         output = cell.locator(".jp-OutputArea-output, .jp-OutputArea")
         if says:
             output.filter(has_text=says).first.wait_for(timeout=PATIENCE)
         return cell.locator(".jp-OutputArea").first
 
+    def begin(self, code: str) -> Locator:
+        """Types a cell below all others, has it run, and gives it."""
+        page = self.page
+        page.evaluate("window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+        cell = page.locator(".jp-CodeCell").last
+        cell.locator(".cm-content").click()
+        page.keyboard.insert_text(code)  # at once: letter by letter the editor would close brackets and indent
+        page.keyboard.press("Control+Enter")
+        return cell
+
 
 def open_notebook(
-    browser: Browser, jupyter: Jupyter, frontend: str, name: str, *cells: str, width: int = 1100, height: int = 900
+    browser: Browser,
+    jupyter: Jupyter,
+    frontend: str,
+    name: str,
+    *cells: str,
+    width: int = 1100,
+    height: int = 900,
+    policy: str = "",
 ) -> Page:
-    """Opens a new notebook and runs all its cells."""
+    """Opens a new notebook, under a Content-Security-Policy if wanted, and runs all its cells."""
     jupyter.write(name, *cells)
     page = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True)
     page.set_default_timeout(PATIENCE)
+    if policy:
+        page.route(lambda url: name in url and "token=" in url, lambda route: _answer_under(route, policy))
     page.goto(jupyter.address(frontend, name))
     wait_for_kernel(page)
     execute(page, "notebook:run-all-cells")
     return page
+
+
+def _answer_under(route: Route, policy: str) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": policy})
 
 
 def wait_for_kernel(page: Page) -> None:

@@ -83,6 +83,7 @@ def _take_all(browser: Browser, jupyter: Jupyter, theme: str) -> None:
     panel.sees("The server answers on port")
     with page.expect_popup() as opened:
         panel.root.locator('a[target="_blank"]:visible').click()
+    opened.value.wait_for_load_state("networkidle")  # a page that is closed sooner is an error in the server's log
     opened.value.close()
     page.wait_for_timeout(1500)
     take("server")
