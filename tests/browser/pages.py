@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Route
+    from playwright.sync_api import Browser, Locator, Page
 
     from .conftest import Jupyter
 
@@ -130,17 +130,20 @@ def open_notebook(
     jupyter.write(name, *cells)
     page = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True)
     page.set_default_timeout(PATIENCE)
-    if policy:
-        page.route(lambda url: name in url and "token=" in url, lambda route: _answer_under(route, policy))
     page.goto(jupyter.address(frontend, name))
     wait_for_kernel(page)
+    if policy:
+        page.evaluate(_SET_POLICY, policy)
     execute(page, "notebook:run-all-cells")
     return page
 
 
-def _answer_under(route: Route, policy: str) -> None:
-    answer = route.fetch()
-    route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": policy})
+_SET_POLICY = """policy => {
+  const meta = document.createElement('meta');
+  meta.httpEquiv = 'Content-Security-Policy';
+  meta.content = policy;
+  document.head.append(meta);
+}"""
 
 
 def wait_for_kernel(page: Page) -> None:
