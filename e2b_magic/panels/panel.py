@@ -95,13 +95,12 @@ class Panel(View):
         project = await self.aside(self.client.get_project_info)
         backend = self.client.configuration.backend
         where = "on this machine" if backend == EMBEDDED else backend
+        known = project.sandbox_id and project.backend == backend
         left = project.sandbox_expires_at - time.time()
-        known = project.sandbox_id and project.backend == backend and left > 0
-        sandbox = (
-            f"sandbox {project.sandbox_id}, {span(left)} left"
-            if known
-            else "no sandbox yet: the first command makes one"
-        )
+        if known and (project.paused or left > 0):
+            sandbox = f"sandbox {project.sandbox_id}, {'paused' if project.paused else f'{span(left)} left'}"
+        else:
+            sandbox = "no sandbox yet: the first command makes one"
         self._heading.value = (
             f'<span class="e2b-quiet">Project</span> <strong>{html.escape(project.name)}</strong> '
             f'<span class="e2b-quiet">{html.escape(where)} · {html.escape(sandbox)}</span>'

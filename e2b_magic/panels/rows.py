@@ -55,8 +55,11 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._list = Box()
         self._list.add_class("e2b-rows")
         self._where = HTML()
-        self.earlier = Button(description="Previous", icon="chevron-left", tooltip="The page before this one")
-        self.later = Button(description="Next", icon="chevron-right", tooltip="The page after this one")
+        hidden = {"display": "none"}
+        self.earlier = Button(
+            description="Previous", icon="chevron-left", tooltip="The page before this one", layout=hidden
+        )
+        self.later = Button(description="Next", icon="chevron-right", tooltip="The page after this one", layout=hidden)
         self.earlier.on_click(lambda _: turned(-1))
         self.later.on_click(lambda _: turned(1))
         self._pager = HBox([self.earlier, self.later, self._where])

@@ -60,6 +60,7 @@ class ServerPanel(View):
         told = "Start it in the project's directory, and wait until its port answers"
         self.start_button = button("Start", told, self.begin, icon="play", button_style="primary")
         self.stop_button = button("Stop", "End the chosen server and all that it started", self._stop, icon="stop")
+        self.stop_button.disabled = True
         refresh = button("Refresh", "Ask the sandbox again", self._refresh.ask, icon="refresh")
         heading = f"{_columns('state', 'port', 'began')}\tcommand"
         self.rows = Rows(self._pressed, lambda step: None, heading=heading, empty="")
@@ -113,7 +114,7 @@ class ServerPanel(View):
         try:
             job = await self.client.astart_dev_server(command, port, on_event=self._take)
         finally:
-            self.start_button.disabled = False
+            self.start_button.disabled, self.stop_button.disabled = False, True  # choose allows it again
         self.message.say(f"The server answers on port {port}")
         self.choose(job)
 
@@ -163,6 +164,7 @@ class ServerPanel(View):
         if not rows:
             self.rows.tell("No server and no background job was started in this project's sandbox.")
         if chosen is not None:
+            self.stop_button.disabled = not chosen.running
             self.link.value = _link(chosen)
             self.stop_button.disabled = not chosen.running
 
@@ -183,7 +185,7 @@ class ServerPanel(View):
         if self._following is not None:
             self._following.cancel()
         self._chosen, self._transcript = None, Transcript(CHARACTERS)
-        self.link.value = ""
+        self.link.value, self.stop_button.disabled = "", True
         self._text.ask()
 
     async def _follow(self, job: BackgroundJob) -> None:

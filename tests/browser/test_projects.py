@@ -37,22 +37,30 @@ ROUTES = {
 @pytest.fixture(scope="module", params=ROUTES)
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Jupyter]]:
     """Gives one of the two ways, and a Jupyter server that goes it."""
-    remote = request.param == "through the server"
-    options = ["--E2BMagicApp.preview_route=always"] if remote else []
-    for jupyter in serve(tmp_path_factory.mktemp("projects"), *options):
+    if request.param == "at its own address":
+        yield request.param, request.getfixturevalue("jupyter")
+        return
+    for jupyter in serve(tmp_path_factory.mktemp("projects"), "--E2BMagicApp.preview_route=always"):
         yield request.param, jupyter
 
 
-@pytest.fixture
-def cells(lab: tuple[str, Jupyter], browser: Browser, request: pytest.FixtureRequest) -> Iterator[Cells]:
-    """Gives a notebook with the magics loaded, whose next cells a test types."""
+@pytest.fixture(scope="module")
+def notebook(lab: tuple[str, Jupyter], browser: Browser) -> Iterator[Cells]:
+    """Gives a notebook with the magics loaded."""
     way, jupyter = lab
-    name = re.sub(r"\W+", "-", request.node.name).strip("-")
-    page = open_notebook(browser, jupyter, "lab", f"{name}.ipynb", ROUTES[way][0], "%load_ext e2b_magic", height=1500)
+    name = f"projects-{way.replace(' ', '-')}.ipynb"
+    page = open_notebook(browser, jupyter, "lab", name, ROUTES[way][0], "%load_ext e2b_magic", height=1500)
     yield Cells(page)
-    if folder := os.environ.get("E2B_MAGIC_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
     page.close()
+
+
+@pytest.fixture
+def cells(notebook: Cells, request: pytest.FixtureRequest) -> Iterator[Cells]:
+    """Gives that notebook, whose next cells a test types."""
+    yield notebook
+    if folder := os.environ.get("E2B_MAGIC_SCREENSHOTS"):
+        name = re.sub(r"\W+", "-", request.node.name).strip("-")
+        notebook.page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 def _files(template: str) -> Path:
@@ -62,8 +70,8 @@ def _files(template: str) -> Path:
 
 def _frame(cells: Cells, way: str) -> tuple[FrameLocator, Any]:
     """Gives the frame that a preview has shown, once its page is there, and checks where that page is."""
-    element = cells.page.locator(".jp-OutputArea iframe")
-    shown = cells.page.frame_locator(".jp-OutputArea iframe")
+    element = cells.page.locator(".jp-OutputArea iframe").last
+    shown = element.content_frame
     shown.get_by_text("It works").wait_for(timeout=PATIENCE)
     frame = element.element_handle().content_frame()
     assert frame is not None

@@ -114,12 +114,12 @@ def test_a_double_click_opens_a_directory(files: FilesPanel) -> None:
     until(lambda: any(branch.entry.name == "kept" for branch in rows()))
     place = next(place for place, branch in enumerate(rows()) if branch.entry.name == "kept")
     files._pressed(place)
-    until(lambda: files._tree.is_open("/home/user/kept"))
+    until(lambda: "/home/user/kept" in files._tree.opened)
     files._pressed(place)
-    assert files._tree.is_open("/home/user/kept")
+    assert "/home/user/kept" in files._tree.opened
     time.sleep(0.6)
     files._pressed(place)
-    assert not files._tree.is_open("/home/user/kept")
+    assert "/home/user/kept" not in files._tree.opened
 
 
 def test_pages_are_turned_as_often_as_was_pressed(tmp_path: Path) -> None:

@@ -451,6 +451,7 @@ def test_a_server_is_started_seen_and_stopped(live: Client) -> None:
     until(lambda: "error" in panel.message.value)
     until(lambda: "broken" in panel.output.children[0].value + panel.message.value)
     until(lambda: not panel.start_button.disabled)
+    assert panel.stop_button.disabled  # there is nothing to stop
     panel.close()
 
 

@@ -101,6 +101,7 @@ def test_rows_are_labelled_anew() -> None:
     before = widgets_alive()
     pressed: list[int] = []
     rows = Rows(pressed.append, pressed.append, empty="nothing")
+    assert rows.later.layout.display == "none"  # until there is another page
     page = [Row(f"<b>{number}\n</b>", f"whole {number}", chosen=number == 1) for number in range(3)]
     rows.show_page(page, where="1 to 3", earlier=False, later=True)
     buttons = rows.children[0].children
@@ -109,6 +110,8 @@ def test_rows_are_labelled_anew() -> None:
     buttons[2].click()
     rows.later.click()
     assert pressed == [2, 1]
+    rows.show_page([Row("a\tb", "", columns="when")], where="", earlier=False, later=False)
+    assert rows.children[0].children[0].description == "when\ta\\tb"
     rows.show_page(page[:1], where="4 to 4", earlier=True, later=False)
     assert rows.children[0].children == buttons[:1]
     from e2b_magic.panels.view import close_all

@@ -83,3 +83,15 @@ def test_a_name_that_cannot_be_is_told(live: Client, sandbox: SandboxPanel) -> N
     assert "no/such name" in sandbox.message.value
     assert "please report" not in sandbox.message.value
     assert len(live.list_sandboxes()) == before
+
+
+def test_the_heading_tells_of_a_rest(live: Client, sandbox: SandboxPanel) -> None:
+    """Above the tabs a sandbox that rests is told as paused, and not as none."""
+    panel = Panel(live)
+    until(lambda: "left" in panel._heading.value)
+    press(sandbox.pause_button)
+    until(lambda: "paused" in panel._heading.value, panel._heading.value)
+    until(lambda: not sandbox.resume_button.disabled)
+    press(sandbox.resume_button)
+    until(lambda: "left" in panel._heading.value, panel._heading.value)
+    panel.close()
