@@ -19,6 +19,22 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
+def remaining(seconds: float) -> str:
+    """Gives how much time is left, to the nearest of its second unit: `42 s`, `59 min`, `1 h 30 min`, `6 d 23 h`.
+
+    Rounded, where `span` cuts: who has just asked for ten minutes is not to read that nine are left.
+    """
+    if seconds < 59.5:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes >= 24 * 60:
+        days, hours = divmod(round(minutes / 60), 24)
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
+    return " ".join(filter(None, parts))
+
+
 def ago(moment: float, now: float | None = None) -> str:
     """Gives how long a moment is past; one in the future, after a clock was set back, is `now`."""
     passed = (time.time() if now is None else now) - moment

@@ -218,5 +218,6 @@ def _text(path: str, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise RemotePathError(
-            f"{path} is not UTF-8 text (byte {error.start:,} of {len(content):,}): read it as bytes"
+            f"{path} is not UTF-8 text (byte {error.start:,} of {len(content):,}): read it as bytes, with read_file or "
+            "%e2b read --bytes"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ def login(context: Context, arguments: argparse.Namespace) -> None:
     """Asks for a key, or takes the one in the system's keyring, and goes on with it."""
     client = context.client
     if not arguments.keyring:
-        client.login(_ask())
+        client.login(os.environ["E2B_API_KEY"] if key_was_set_since(context) else _ask())
     else:
         with _keyring() as keyring:
             known = keyring.get_password(SERVICE, client.configuration.domain)
@@ -29,6 +30,11 @@ def login(context: Context, arguments: argparse.Namespace) -> None:
                 print("The key is in the system's keyring now; %e2b logout --keyring takes it out")
             del known  # a verbose traceback prints the locals of every frame
     print(f"From here on sandboxes are on {client.configuration.backend}")
+
+
+def key_was_set_since(context: Context) -> bool:
+    """Whether the environment has a key that the session does not use, such as one that a cell has put there."""
+    return context.client.configuration.api_key is None and bool(os.environ.get("E2B_API_KEY", "").strip())
 
 
 @contextmanager
@@ -90,7 +96,10 @@ COMMANDS = (
         examples=("%e2b login", "%e2b login --keyring"),
         notes=(
             "The key stays in this kernel's memory unless --keyring asks for more.",
-            "With E2B_API_KEY in the kernel's environment there is nothing to do.",
+            (
+                "With E2B_API_KEY in the environment that the kernel was started in there is nothing to do. One that a "
+                "cell has put there since, as load_dotenv does, is taken without a question."
+            ),
         ),
     ),
     Command(

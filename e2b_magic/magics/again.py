@@ -32,7 +32,7 @@ def rerun(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     record = chosen_record(context, arguments.id)
     raises = context.raise_on_error and not arguments.no_raise
     printer = context.printer()
-    print(f"Again in project {record.project}: {one_line(record.command)}")
+    print(f"Again in project {record.project}: {one_line(record.command)}", flush=True)
     try:
         result = context.client.rerun_execution(
             record,

@@ -10,7 +10,7 @@ from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table
 from e2b_magic.magics.options import project_names
-from e2b_magic.quantities import ago, counted, size, span
+from e2b_magic.quantities import ago, counted, remaining, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def clear(context: Context, arguments: argparse.Namespace) -> None:
 
 _COLUMNS: Final[tuple[Column[CachedResult], ...]] = (
     Column("ran", lambda entry: ago(entry.stored_at), right=True),
-    Column("for another", lambda entry: span(max(0.0, entry.expires_at - time.time())), right=True),
+    Column("for another", lambda entry: remaining(entry.expires_at - time.time()), right=True),
     Column("size", lambda entry: size(entry.size), right=True),
     Column("project", lambda entry: entry.project),
     Column("command", lambda entry: entry.command),

@@ -97,6 +97,7 @@ class Command:
         raw: The text after the options, when it is taken as it is written.
         examples: Lines that show it.
         notes: What else a user should know, in paragraphs.
+        stray: What is said to whoever gives it a word too many; its usage when left out.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Command:
     raw: Argument | None = None
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stray: str = ""
 
     @property
     def invocation(self) -> str:
@@ -168,7 +170,8 @@ class Command:
         for option in scanned.options:
             self._check_option(option.partition("=")[0])
         if len(scanned.words) > len(self.positional):
-            raise UsageError(f"{self.invocation} does not take {scanned.words[len(self.positional)]!r}: {self.usage}")
+            stray = scanned.words[len(self.positional)]
+            raise UsageError(f"{self.invocation} does not take {stray!r}: {self.stray or self.usage}")
         words = ["--", *scanned.words] if scanned.words else []
         arguments = self.parser.parse_args([*scanned.options, *words])
         if self.raw is not None:

@@ -10,7 +10,7 @@ from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, pairs
 from e2b_magic.magics.options import PROJECT, PROJECT_WORD, project_names, seconds
-from e2b_magic.quantities import ago, counted, span
+from e2b_magic.quantities import ago, counted, remaining
 
 if TYPE_CHECKING:
     from e2b_magic.records import SandboxState
@@ -24,7 +24,7 @@ STATES: Final = {
 def time_left(moment: float) -> str:
     """Gives how long it is until a moment; nothing when it is past or unknown."""
     left = moment - time.time()
-    return span(left) if left > 0 else ""
+    return remaining(left) if left > 0 else ""
 
 
 def state_card(state: SandboxState) -> Card:

@@ -12,7 +12,7 @@ from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, pairs
 from e2b_magic.magics.options import PROJECT, seconds, whole_number
-from e2b_magic.quantities import ago, span
+from e2b_magic.quantities import ago, remaining, span
 
 if TYPE_CHECKING:
     from e2b_magic.records import ExecutionResult
@@ -61,7 +61,7 @@ def chosen_record(context: Context, execution_id: str | None) -> ExecutionResult
 def show(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     """Shows a past execution with its output, and gives its record."""
     record = chosen_record(context, arguments.id)
-    print(_details(record))
+    print(_details(record), flush=True)  # before a notebook shows the standard error, which does not wait for it
     printer = context.printer()
     printer.replay(record)
     printer.finish()
@@ -71,7 +71,7 @@ def show(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
 def _kept(record: ExecutionResult) -> str:
     from e2b_magic.store import RESULT_LIFETIME  # here, since loading the magics needs no store
 
-    return span(record.started_at + RESULT_LIFETIME - time.time())
+    return remaining(record.started_at + RESULT_LIFETIME - time.time())
 
 
 def _details(record: ExecutionResult) -> Card:
@@ -88,7 +88,7 @@ def _details(record: ExecutionResult) -> Card:
             "user": record.user,
             "variables": ", ".join(record.env_names),
             "kept for": _kept(record),
-            "from the store": f"as run {ago(record.cached_at)}" if record.cached_at else None,
+            "cached": f"as run {ago(record.cached_at)}" if record.cached_at else None,
         }
     )
 

@@ -6,12 +6,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from e2b_magic.config import EMBEDDED
+from e2b_magic.magics.account import key_was_set_since
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Card, Column, Table, pairs
 from e2b_magic.magics.lifecycle import state_card, time_left
 from e2b_magic.magics.options import PROJECT_WORD, project_names
-from e2b_magic.quantities import ago, counted, span
+from e2b_magic.quantities import ago, counted, remaining
 
 if TYPE_CHECKING:
     from e2b_magic.records import Project
@@ -53,7 +54,7 @@ def info(context: Context, arguments: argparse.Namespace) -> Card:
             "sandbox": project.sandbox_id or "none yet",
             "backend": project.backend,
             "ends in": time_left(project.sandbox_expires_at),
-            "lives after use": span(project.sandbox_timeout) if project.sandbox_timeout else "",
+            "lives after use": remaining(project.sandbox_timeout) if project.sandbox_timeout else "",
             "directory": project.path,
             "port": project.port,
             "page": project.url,
@@ -61,7 +62,7 @@ def info(context: Context, arguments: argparse.Namespace) -> Card:
             "setup": f"{project.state}: {project.reason}" if project.reason else project.state,
             "dev server": project.dev,
             "revision": project.revision,
-            "made": ago(project.created_at) if project.created_at else None,
+            "made": ago(project.created_at) if project.created_at else "not yet: its first use makes it",
             "used": ago(project.updated_at) if project.updated_at else None,
         }
     )
@@ -99,6 +100,7 @@ def overview(context: Context) -> Card:
     return Card(
         {
             "backend": f"{backend} (on this machine)" if backend == EMBEDDED else backend,
+            **({"key": "E2B_API_KEY is set, but not used: %e2b login takes it"} if key_was_set_since(context) else {}),
             "project": project.name,
             "sandbox": sandbox,
             "cache": f"{counted(cache.entries, 'result')}, {counted(cache.hits, 'hit')}"

@@ -120,8 +120,9 @@ def _run(context: Context, arguments: argparse.Namespace, command: str, *, cacha
         )
         if result.cached:
             printer.replay(result)
-            # Told here, since a result that is assigned to a variable is not shown.
-            printer(Progress(f"[from the store, {span(_age(result))} old; --refresh runs it anew]"))
+            # Told here and nowhere else: a result that is assigned to a variable is not shown, and what one that is
+            # shown again later said of its age would not hold any more.
+            printer(Progress(f"[cached, ran {_when(result)}; --refresh runs it anew]"))
     except KeyboardInterrupt:
         printer.finish(interrupted=True)
         raise KeyboardInterrupt("the command was interrupted; what it wrote is kept (%e2b show)") from None
@@ -130,8 +131,9 @@ def _run(context: Context, arguments: argparse.Namespace, command: str, *, cacha
     return result
 
 
-def _age(result: ExecutionResult) -> float:
-    return max(0.0, result.started_at - (result.cached_at or 0.0))
+def _when(result: ExecutionResult) -> str:
+    passed = result.started_at - (result.cached_at or 0.0)
+    return f"{span(passed)} ago" if passed >= 1 else "a moment ago"
 
 
 def _input(context: Context, name: str | None) -> str | bytes | None:
@@ -147,7 +149,9 @@ def _input(context: Context, name: str | None) -> str | bytes | None:
         return value.stdout
     if isinstance(value, str | bytes):
         return value
-    raise UsageError(f"--stdin {name}: a text, bytes or a result is wanted, not a {type(value).__name__}")
+    if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
+        return "".join(f"{line}\n" for line in value)  # as `lines = !ls` gives them
+    raise UsageError(f"--stdin {name}: a text, bytes, lines or a result is wanted, not {type(value).__name__}")
 
 
 def _keep(context: Context, arguments: argparse.Namespace, result: ExecutionResult) -> None:
@@ -187,7 +191,7 @@ _OPTIONS = (
         metavar="VAR",
         convert=variable_name,
         complete=user_variables,
-        summary="let the command read what a variable holds: a text, bytes, or another command's result",
+        summary="let the command read what a variable holds: a text, bytes, lines, or another command's result",
     ),
 )
 
@@ -230,6 +234,7 @@ COMMANDS = (
         name="%%e2b",
         summary="Run the cell as a script in the sandbox",
         run=run_cell,
+        stray="it runs the cell below, and options alone stand beside it; a command on a line is %e2b run COMMAND…",
         arguments=(
             *_OPTIONS,
             Argument(names=("--template",), summary="fill in each {expression}; write a brace that is meant twice"),

@@ -100,15 +100,6 @@ class ExecutionResult(Record, Readable):
 
     def __repr__(self) -> str:
         where = f"{self.project} on {self.backend or 'no sandbox'}"
-        how = (
-            f"cached, {_age(self.started_at - (self.cached_at or 0))} old" if self.cached else f"{self.duration:.2f} s"
-        )
+        how = "cached" if self.cached else f"{self.duration:.2f} s"
         code = "" if self.exit_code is None else f" exit {self.exit_code},"
         return f"<{self.status}:{code} {how}, {where}>"
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0, seconds):.0f} s"

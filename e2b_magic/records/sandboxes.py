@@ -36,7 +36,7 @@ class SandboxState(Record):
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Snapshot(Record):
     """A sandbox's state at one time, from which others can be made: give `snapshot_id` as their template.
 
@@ -50,6 +50,10 @@ class Snapshot(Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
+
+    def __repr__(self) -> str:
+        named = f", {', '.join(self.names)}" if self.names else ""
+        return f"<snapshot {self.snapshot_id}{named}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,7 @@ class TaggedSandboxes:
         if count >= limit:
             raise RateLimitError(
                 f"You have {count} sandboxes, which is all that you may have at once: kill one, as with "
-                "`%e2b --project NAME kill`"
+                "`%e2b kill NAME`"
             )
 
     async def _create(self, connection: Connection, wanted: Wanted) -> Lease:

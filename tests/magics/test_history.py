@@ -53,8 +53,8 @@ def test_the_history_has_pages_and_an_end(notebook: Notebook) -> None:
     line = next(line for line in shown_as(page.value).splitlines() if line.startswith("The next page: "))
     rest = notebook(line.partition(": ")[2]).value
     assert [one.command for one in rest] == ["echo 1", "echo 0"]
-    assert "6 d" in shown_as(page.value)
-    assert "kept for  6 d" in notebook("%e2b show").stdout
+    assert "7 d" in shown_as(page.value)
+    assert "kept for  7 d" in notebook("%e2b show").stdout
 
 
 def test_the_history_is_a_frame(notebook: Notebook) -> None:

@@ -43,8 +43,8 @@ def test_a_sandbox_is_made_kept_and_ended(notebook: Notebook) -> None:
     assert "of template base is the current project's, brief" in made.stdout
     assert "has a sandbox already" in notebook("%e2b new brief").stdout
     assert notebook("%e2b new --replace").error is None
-    assert "ends in 1 h unless used" in notebook("%e2b extend 119m").stdout
-    assert "ends in 9 min;" in notebook("%e2b timeout 10m").stdout
+    assert "ends in 1 h 59 min unless used" in notebook("%e2b extend 119m").stdout
+    assert "ends in 10 min;" in notebook("%e2b timeout 10m").stdout
     listed = notebook("%e2b sandboxes").value
     assert [one.project for one in listed] == ["brief"]
     assert "brief" in shown_as(listed)

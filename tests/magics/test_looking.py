@@ -220,7 +220,7 @@ def test_alone_it_says_where_you_are(notebook: Notebook, caller: FakeCaller) -> 
     shown = notebook("%e2b").stdout
     assert "embedded" in shown
     assert "default" in shown
-    assert "sandbox1, ends in 59 min" in shown
+    assert "sandbox1, ends in 1 h" in shown
     assert "1 result, " in shown
     assert all(command.invocation in shown for command in ALL)
     assert len(caller.asked) == asked
@@ -253,6 +253,17 @@ def test_login_asks_for_the_key(notebook: Notebook, monkeypatch: pytest.MonkeyPa
     assert shared_client().configuration.api_key is not None
     notebook("%e2b logout")
     assert shared_client().configuration.api_key is None
+
+
+def test_a_key_that_a_cell_has_set_is_told_and_taken(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2B_API_KEY set after the session began is no silent matter: `%e2b` names the way, `login` takes it unasked."""
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: pytest.fail("the key was asked for"))
+    monkeypatch.setenv("E2B_API_KEY", "")  # so that what the cell sets is taken away with the test
+    assert "E2B_API_KEY" not in notebook("%e2b").stdout
+    notebook("import os; os.environ['E2B_API_KEY'] = 'e2b_' + '0' * 40")
+    assert "E2B_API_KEY is set, but not used: %e2b login takes it" in notebook("%e2b").stdout
+    assert notebook("%e2b login").stdout == "From here on sandboxes are on e2b.app\n"
+    assert "not used" not in notebook("%e2b").stdout
 
 
 @pytest.mark.parametrize("refusal", [StdinNotImplementedError(), EOFError(), getpass.GetPassWarning()])

@@ -89,18 +89,18 @@ def test_an_equal_command_is_answered_from_the_store(notebook: Notebook, caller:
     assert first.stdout.splitlines()[0] == second.stdout.splitlines()[0] == "hello"
     assert "cached" in repr(second.value)
     assert "cached" not in repr(first.value)
-    assert (first.stderr, second.stderr) == ("", "[from the store, 0 s old; --refresh runs it anew]\n")
+    assert (first.stderr, second.stderr) == ("", "[cached, ran a moment ago; --refresh runs it anew]\n")
     assert notebook("r = %e2b run --quiet hello").stderr == ""
 
 
-def test_an_assigned_answer_tells_its_age(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result that goes into a variable is not shown, so its age is told beside the output."""
+def test_an_answer_tells_its_age_once(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The age is told beside the output, also of a result that is assigned, and the result itself tells no other."""
     notebook("%e2b run hello")
     later = time.time() + 1500
     monkeypatch.setattr(time, "time", lambda: later)
     cell = notebook("r = %e2b run hello")
-    assert (cell.stdout, cell.stderr) == ("hello\n", "[from the store, 25 min old; --refresh runs it anew]\n")
-    assert notebook("repr(r)").value.startswith("<success: exit 0, cached, 25 min old")
+    assert (cell.stdout, cell.stderr) == ("hello\n", "[cached, ran 25 min ago; --refresh runs it anew]\n")
+    assert notebook("repr(r)").value == "<success: exit 0, cached, default on embedded>"
 
 
 @pytest.mark.parametrize("line", ["%e2b run --no-cache hello", "%e2b run --refresh hello"])
@@ -232,7 +232,7 @@ def test_a_cell_takes_options_only(notebook: Notebook) -> None:
     """Words on the cell magic's line are refused, since the script is the cell."""
     cell = notebook("%%e2b run\nls\n")
     assert isinstance(cell.error, UsageError)
-    assert cell.stderr.startswith("UsageError: %%e2b does not take 'run': %%e2b [--project NAME]")
+    assert cell.stderr.startswith("UsageError: %%e2b does not take 'run': it runs the cell below")
 
 
 def test_settings_are_configurable(notebook: Notebook, caller: FakeCaller) -> None:

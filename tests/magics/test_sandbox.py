@@ -155,7 +155,7 @@ def test_a_sandbox_is_looked_at_and_ended(notebook: Notebook) -> None:
     assert "no sandbox yet" in notebook("%e2b status").value["state"]
     notebook("%e2b run touch here")
     status = notebook("%e2b status").value
-    assert (status["state"], status["ends in"]) == ("running", "59 min")
+    assert (status["state"], status["ends in"]) == ("running", "1 h")
     assert notebook("%e2b kill").stdout.startswith(f"Ended sandbox {status['sandbox']} of project brief")
     assert notebook("%e2b run --no-raise ls here").value.exit_code != 0
     notebook("%e2b use default")

@@ -36,7 +36,7 @@ def test_what_cannot_be_a_variable_is_refused(notebook: Notebook, caller: FakeCa
 
 
 def test_a_command_reads_a_variable(notebook: Notebook, caller: FakeCaller) -> None:
-    """`--stdin` gives a text, bytes, or another command's output; it enters the cache's key."""
+    """`--stdin` gives a text, bytes, the lines of `!command`, or another's output; it enters the cache's key."""
     notebook("text, data = 'grün', b'\\xff\\x00'")
     for name, sent in (("text", "grün".encode()), ("data", b"\xff\x00")):
         notebook(f"%e2b run --stdin {name} cat")
@@ -45,13 +45,16 @@ def test_a_command_reads_a_variable(notebook: Notebook, caller: FakeCaller) -> N
     notebook("before = %e2b run echoed")
     notebook("%e2b run --stdin before cat")
     assert base64.b64decode(caller.asked[-1]["stdin"]) == b"echoed\n"
+    notebook("lines = !printf 'one\\ntwo\\n'")
+    notebook("%e2b run --stdin lines cat")
+    assert base64.b64decode(caller.asked[-1]["stdin"]) == b"one\ntwo\n"
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
         ("%e2b run --stdin nobody cat", "no variable of that name"),
-        ("%e2b run --stdin number cat", "not a int"),
+        ("%e2b run --stdin number cat", "a text, bytes, lines or a result is wanted, not int"),
         ("%e2b run --bg --out x cat", "--out cannot be had with --bg"),
         ("%%e2b --with python3 --stdin text\nprint()\n", "--stdin needs bash"),
         ("%%e2b --template\n{nobody}\n", "{nobody} gave NameError"),
