@@ -91,7 +91,10 @@ def _help(context: Context, arguments: argparse.Namespace) -> None:
     if not topic:
         print(help_texts.index())
         return
-    print(help_texts.explain(CELL[topic] if topic in CELL else find(topic)[0]))
+    command, rest = (CELL[topic], "") if topic in CELL else find(topic)
+    if rest:
+        raise UsageError(f"%e2b help does not take {rest!r}: write %e2b help {command.name}")
+    print(help_texts.explain(command))
 
 
 _HELP = Command(
