@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,14 +72,17 @@ def _sum(processes: Iterable[_Process]) -> Usage:
 
 
 def _processes(proc: Path) -> Iterator[_Process]:
-    for entry in os.scandir(proc):
-        if entry.name.isdigit():
-            try:
-                # Not pathlib: of a thousand processes it would take a third of the time.
-                with open(f"{entry.path}/stat", "rb") as file:  # noqa: PTH123 - for each process, each time
-                    # After the program's name, which may hold anything, from the third field on (proc_pid_stat(5)).
-                    fields = file.read().rpartition(b")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            # 4: parent; 14 to 17: its own time and that of children it waited for; 24: resident pages.
-            yield _Process(int(entry.name), int(fields[1]), sum(map(int, fields[11:15])), int(fields[21]))
+    with os.scandir(proc) as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    yield _process(entry)
+
+
+def _process(entry: os.DirEntry[str]) -> _Process:
+    # Not pathlib: of a thousand processes it would take a third of the time.
+    with open(f"{entry.path}/stat", "rb") as file:  # noqa: PTH123 - for each process, each time
+        # After the program's name, which may hold anything, from the third field on (proc_pid_stat(5)).
+        fields = file.read().rpartition(b")")[2].split()
+    # 4: parent; 14 to 17: its own time and that of children it waited for; 24: resident pages.
+    return _Process(int(entry.name), int(fields[1]), sum(map(int, fields[11:15])), int(fields[21]))
