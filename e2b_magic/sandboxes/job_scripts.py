@@ -159,6 +159,15 @@ left && hit KILL
 for _ in {1..40}; do [ -f "$dir/exit" ] && break; sleep 0.05; done
 """
 
+# Sockets are told apart by their inodes, which /proc/PID/fd and /proc/net/tcp both name; 0A is the state LISTEN.
+_LISTENING: Final = r"""
+find_job "$job" || exit $UNKNOWN_JOB
+tree "$pid"
+sockets=" $(for one in $wanted; do readlink "/proc/$one"/fd/*; done 2>/dev/null | tr -cs 0-9 ' ') "
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ address _ state _ _ _ _ _ socket _; do
+  [ "$state" = 0A ] && case "$sockets" in *" $socket "*) echo $((16#${address##*:}));; esac
+done | sort -nu
+"""
 # A job's first process keeps the environment that it was started with, whatever the command does.
 _TOLD_BASES: Final = r"""
 for home in $(homes); do
@@ -235,6 +244,11 @@ def stop(job_id: str, grace: float) -> str:
 def answers(port: int) -> str:
     """Gives the script that exits with 0 when a port answers, and with 1 when it does not."""
     return _with('answers "$port"', port=port)
+
+
+def listening(job_id: str) -> str:
+    """Gives the script that prints, on a line each, the ports on which a job's processes listen."""
+    return _with(_LISTENING, UNKNOWN_JOB=UNKNOWN_JOB, job=job_id)
 
 
 def told_bases(port: int) -> str:

@@ -62,7 +62,7 @@ async def found(manager: SandboxManager, request: Request, emit: Emit) -> AsyncI
     if lease is None and await manager.find(request) is not None:
         raise InvalidRequestError(f"The sandbox of project {request.project_id!r} is paused: resume it first")
     if lease is None:
-        raise SandboxGoneError(f"Project {request.project_id!r} has no running sandbox, and so no job in it")
+        raise SandboxGoneError(f"Project {request.project_id!r} has no running sandbox, so nothing runs in it")
     try:
         yield lease
     except (SandboxGoneError, SandboxUnreachableError):

@@ -78,6 +78,13 @@ def test_a_server_that_does_not_answer_is_stopped(client: Client) -> None:
     assert [job for job in client.get_background_jobs() if job.port == 8127 and job.running] == []
 
 
+def test_a_server_that_listens_elsewhere_is_told_where(client: Client) -> None:
+    """The error names the ports that the server's own processes listen on, and nobody else's."""
+    client.execute_command("setsid -f python3 -m http.server 8131 >/dev/null 2>&1", use_cache=False)
+    with pytest.raises(ServerNotReadyError, match=r"so the server was stopped: it listens on port 8130 instead;"):
+        client.start_dev_server("(exec python3 -m http.server --bind ::1 8130) & wait", 8132, ready_within=2)
+
+
 def test_an_interrupt_ends_the_server(client: Client) -> None:
     """Ctrl-C before the port answers leaves no server, and the prompt is back soon."""
 
