@@ -14,8 +14,12 @@ from e2b_magic.embedded.server.network import puts_headers
 
 # Where a sandbox finds whom to trust. Among its own files: it may do with them what it likes, and harms nobody else.
 CERTIFICATES = "/home/user/.e2b-magic/certificates.pem"
-# What OpenSSL and Python, curl, Git, Python's requests and pip, and Node.js look at.
-_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+# What OpenSSL and Python, curl, Git, Python's requests, and Node.js look at; and what comes before the settings of pip
+# and npm, which a machine behind a company's proxy has.
+_VARIABLES = (
+    *("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    *("PIP_CERT", "NPM_CONFIG_CAFILE"),
+)
 # Where systems keep in one file whom they trust: Debian's family, Red Hat's, SUSE's, Alpine's.
 _SYSTEMS = (
     "/etc/ssl/certs/ca-certificates.crt",

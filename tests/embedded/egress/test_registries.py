@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from e2b import CommandExitException, Sandbox
+from e2b import CommandExitException, Sandbox, SandboxNetworkRule
 
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import ContainmentError
@@ -58,6 +58,23 @@ def test_git_clones(sandbox: Sandbox, need: Callable[[str], None]) -> None:
     _has(sandbox, "git")
     sandbox.commands.run("git clone --quiet --depth 1 https://github.com/octocat/Hello-World hello", timeout=100)
     assert "README" in sandbox.commands.run("ls hello").stdout
+
+
+def test_rules_hold_for_pip_and_npm_too(sandbox: Sandbox, need: Callable[[str], None]) -> None:
+    """With a rule for the registries the server stands in for them; pip and npm trust it, whatever their settings."""
+    need(PYPI)
+    need(NPM)
+    _has(sandbox, "npm")
+    rule: list[SandboxNetworkRule] = [{"transform": {"headers": {"X-Canary": "1"}}}]
+    sandbox.update_network({"rules": dict.fromkeys([*python_hosts(), host_of(NPM)], rule)})
+    try:
+        issuer = sandbox.commands.run(f"curl -sv -o /dev/null {NPM} 2>&1 | grep -i issuer").stdout
+        assert "this machine's embedded server" in issuer
+        sandbox.commands.run("mkdir -p r && cd r && npm install --no-fund --no-audit is-number", timeout=100)
+        environment = "[ -x /tmp/venv/bin/pip ] || python3 -m venv /tmp/venv"
+        sandbox.commands.run(f"{environment}; /tmp/venv/bin/pip download --quiet --no-deps -d r six", timeout=100)
+    finally:
+        sandbox.update_network({})
 
 
 def test_only_what_is_allowed_is_fetched(sandbox: Sandbox, need: Callable[[str], None]) -> None:

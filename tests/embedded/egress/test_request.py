@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from e2b_magic.embedded.egress.destination import Destination
 from e2b_magic.embedded.egress.exchange import read_message
 from e2b_magic.embedded.egress.refusals import Refusal
-from e2b_magic.embedded.egress.request import Request, read_request
+from e2b_magic.embedded.egress.request import Request, read_inner_request, read_request
 from e2b_magic.embedded.egress.streams import Plain
 
 TOKENS = [
@@ -35,8 +36,8 @@ TOKENS = [
 ]
 
 
-def _read(said: bytes, limit: int = 2048) -> Request | Refusal | None:
-    """Gives what is made of bytes that a client sends before it leaves."""
+def _read(said: bytes, limit: int = 2048, *, to: Destination | None = None) -> Request | Refusal | None:
+    """Gives what is made of bytes that a client sends before it leaves: to the proxy, or to whom it stands in for."""
 
     async def read() -> Request | Refusal | None:
         ours, theirs = socket.socketpair()
@@ -45,6 +46,8 @@ def _read(said: bytes, limit: int = 2048) -> Request | Refusal | None:
             theirs.sendall(said)
             theirs.shutdown(socket.SHUT_WR)
             try:
+                if to is not None:
+                    return await read_inner_request(Plain(ours), to, limit=limit, timeout=20)
                 return await read_request(Plain(ours), limit=limit, timeout=20)
             except Refusal as refusal:
                 return refusal
@@ -67,6 +70,27 @@ def test_whatever_comes_is_a_request_or_a_refusal(parts: list[bytes]) -> None:
         else:
             assert message.host.isascii()
             assert b" " not in message.host
+
+
+@given(st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=8)), max_size=30))
+def test_whatever_is_said_to_a_host_is_for_that_host(parts: list[bytes]) -> None:
+    """Where the server stands in for a host no bytes make it fail, and whatever `Host` says, that host is told."""
+    read = _read(b"".join([*parts, b"\r\n\r\n"]), to=Destination("ok.test", 443))
+    if isinstance(read, Request):
+        with suppress(Refusal):
+            assert read_message(read).host == b"ok.test"
+
+
+@pytest.mark.parametrize("target", ["ok.test:443", "http://other.test/", "other.test"])
+def test_a_host_is_asked_for_paths_alone(target: str) -> None:
+    """What a proxy takes, a tunnel or a whole URL, is refused where the server stands in for a host."""
+    for method in ("CONNECT", "GET"):
+        refused = _read(f"{method} {target} HTTP/1.1\r\nHost: ok.test\r\n\r\n".encode(), to=Destination("ok.test", 443))
+        assert isinstance(refused, Refusal)
+        assert refused.status == 400
+    fine = _read(b"GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n", to=Destination("ok.test", 8443))
+    assert isinstance(fine, Request)
+    assert read_message(fine).host == b"ok.test:8443"
 
 
 @pytest.mark.parametrize("said", [b"", b"GET", b"CONNECT ok.test:80 HTTP/1.1\r\n\r"])
