@@ -171,7 +171,7 @@ def test_a_copy_that_fails_is_not_there(original: Path, copy: Path, monkeypatch:
     (original / "home" / "dir").mkdir()
     (original / "home" / "dir" / "file").write_text("content")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(copying, "dress", full)

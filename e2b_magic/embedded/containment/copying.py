@@ -27,6 +27,7 @@ from e2b_magic.embedded.containment.transfer import Transfer, dress
 # Levels whose descriptors are held; from further down the walk comes back by `..`.
 HELD = 32
 _LINKS = "links"
+_MADE = 0o700
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -171,7 +172,7 @@ class Tree:
                 level.new.let_go()
 
     def _enter(self, old: int, new: int, name: str) -> None:
-        os.mkdir(name, 0o700, dir_fd=new)
+        os.mkdir(name, _MADE, dir_fd=new)
         with _unlocked(old, name) as (descriptor, status, closed):
             level = _Level(_Side.of(descriptor), _Side.of(os.open(name, _DIRECTORY, dir_fd=new)), status, closed)
         self._levels.append(level)
@@ -189,7 +190,7 @@ class Tree:
     def _leave(self) -> None:
         level = self._levels.pop()
         try:
-            dress(level.old.held, level.new.held, level.status, self._transfer.owner)
+            dress(level.old.held, level.new.held, level.status, self._transfer.owner, made=_MADE)
             if self._levels:
                 self._levels[-1].old.come_back(level.old.held)
                 self._levels[-1].new.come_back(level.new.held)

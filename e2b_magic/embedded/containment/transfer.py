@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -16,9 +15,12 @@ from e2b_magic.embedded.containment.identity import Identity
 _CLONE = 0x40049409
 # Bytes copied by one call: a whole file at once takes longer, since the kernel copies by way of its caches.
 _CHUNK = 1024 * 1024
+# Bytes up to which a file is read and written, which takes fewer turns in the kernel than to have it copied there.
+_SMALL = 64 * 1024
 # O_NONBLOCK: should it not be a regular file after all, to open it must not hold anybody up.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MADE = 0o600
 
 
 class Transfer:
@@ -51,29 +53,44 @@ class Transfer:
             self._special(entry.name, entry.stat(follow_symlinks=False), old, new)
 
     def _file(self, name: str, old: int, new: int) -> None:
-        with _readable(name, old) as (reading, status):
-            first = str(status.st_ino)
-            if status.st_nlink > 1:
-                with contextlib.suppress(FileNotFoundError):
-                    os.link(first, name, src_dir_fd=self._links, dst_dir_fd=new)
-                    return
-            writing = os.open(name, _WRITE, 0o600, dir_fd=new)
-            try:
-                self._contents(reading, writing, status)
-                dress(reading, writing, status, self.owner)
-            finally:
-                os.close(writing)
-        if status.st_nlink > 1:
-            os.link(name, first, src_dir_fd=new, dst_dir_fd=self._links)
+        reading, status = _open_readable(name, old)
+        try:
+            if status.st_nlink == 1:
+                self._regular(name, reading, status, new)
+            elif not self._another_name(name, str(status.st_ino), new):
+                self._regular(name, reading, status, new)
+                os.link(name, str(status.st_ino), src_dir_fd=new, dst_dir_fd=self._links)
+        finally:
+            os.close(reading)
+
+    def _another_name(self, name: str, first: str, new: int) -> bool:
+        """Whether a file was copied under another of its names, and has got this one too."""
+        try:
+            os.link(first, name, src_dir_fd=self._links, dst_dir_fd=new)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _regular(self, name: str, reading: int, status: os.stat_result, new: int) -> None:
+        writing = os.open(name, _WRITE, _MADE, dir_fd=new)
+        try:
+            self._contents(reading, writing, status)
+            dress(reading, writing, status, self.owner, made=_MADE)
+        finally:
+            os.close(writing)
 
     def _contents(self, reading: int, writing: int, status: os.stat_result) -> None:
-        if status.st_size == 0 or (self._clones and self._cloned(reading, writing)):
+        size = status.st_size
+        if size == 0 or (self._clones and self._cloned(reading, writing)):
             return
-        if status.st_blocks * 512 >= status.st_size:
-            _copy_range(reading, writing, 0, status.st_size)
+        whole = status.st_blocks * 512 >= size
+        if whole and size <= _SMALL and os.write(writing, os.read(reading, size)) == size:
             return
-        os.ftruncate(writing, status.st_size)
-        for start, end in _extents(reading, status.st_size):
+        if whole:
+            _copy_range(reading, writing, 0, size)
+            return
+        os.ftruncate(writing, size)
+        for start, end in _extents(reading, size):
             _copy_range(reading, writing, start, end)
 
     def _cloned(self, reading: int, writing: int) -> bool:
@@ -102,7 +119,7 @@ class Transfer:
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=new, follow_symlinks=False)
 
 
-def dress(old: int, new: int, status: os.stat_result, owner: Identity | None) -> None:
+def dress(old: int, new: int, status: os.stat_result, owner: Identity | None, *, made: int) -> None:
     """Gives a copy its attributes.
 
     Args:
@@ -110,6 +127,7 @@ def dress(old: int, new: int, status: os.stat_result, owner: Identity | None) ->
         new: The copy's.
         status: The original's status.
         owner: Whose the copy is to be; None for whose it is.
+        made: The mode that the copy was made with.
     """
     for attribute in os.listxattr(old):
         # Of the others none was set from inside, and the copy may have its own, as from a policy of the host's.
@@ -118,22 +136,19 @@ def dress(old: int, new: int, status: os.stat_result, owner: Identity | None) ->
     if owner is not None:
         os.chown(new, owner.uid, owner.gid)
     # After the owner, whose change takes bits away.
-    os.chmod(new, stat.S_IMODE(status.st_mode))
+    mode = stat.S_IMODE(status.st_mode)
+    if mode != made:
+        os.chmod(new, mode)
     os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@contextlib.contextmanager
-def _readable(name: str, above: int) -> Iterator[tuple[int, os.stat_result]]:
+def _open_readable(name: str, above: int) -> tuple[int, os.stat_result]:
     """Opens a file that its owner may not read, too; gives its descriptor, and its status as it was."""
     try:
         descriptor = os.open(name, _READ, dir_fd=above)
-        status = os.fstat(descriptor)
     except PermissionError:
-        descriptor, status = _open_closed(name, above)
-    try:
-        yield descriptor, status
-    finally:
-        os.close(descriptor)
+        return _open_closed(name, above)
+    return descriptor, os.fstat(descriptor)
 
 
 def _open_closed(name: str, above: int) -> tuple[int, os.stat_result]:
