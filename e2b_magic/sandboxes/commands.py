@@ -22,7 +22,7 @@ from e2b_magic.exceptions import (
     SandboxUnreachableError,
 )
 from e2b_magic.output import OutputBuffer
-from e2b_magic.sandboxes.finishing import finishing, heed_cancellation
+from e2b_magic.sandboxes.finishing import finishing, heed_cancellation, started, undone
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.process_tree import signal_tree
@@ -73,7 +73,7 @@ class Execution:
         handle = await self._start()
         # One task reads the end, and it is only ever waited for with asyncio.wait: to await it would hand a
         # cancellation on to the SDK's stream, and what the command still says while it is being ended would be lost.
-        ended = asyncio.create_task(_exit_code(handle))
+        ended = started(_exit_code(handle))
         feeding = asyncio.create_task(self._feed(handle))
         try:
             async with asyncio.timeout(self.request.timeout):
@@ -98,16 +98,20 @@ class Execution:
 
     async def _start(self) -> AsyncCommandHandle[None]:
         """Starts the command; a cancellation meanwhile waits for the start, since only a known pid can be ended."""
-        starting = asyncio.create_task(self._send())
+        starting = started(self._send())
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await asyncio.wait([starting], timeout=ENDING / 2)
-            if starting.done() and not starting.cancelled() and starting.exception() is None:
-                handle = starting.result()
-                await self._end(handle, asyncio.create_task(_exit_code(handle)))
-            starting.cancel()
+            await undone(starting, lambda: self._end_started(starting), ENDING)
             raise
+
+    async def _end_started(self, starting: asyncio.Task[AsyncCommandHandle[None]]) -> None:
+        if starting.cancelled() or starting.exception() is not None:
+            return
+        handle = starting.result()
+        ended = started(_exit_code(handle))
+        await self._end(handle, ended)
+        ended.cancel()
 
     async def _send(self) -> AsyncCommandHandle[None]:
         # The SDK's own timeout is a second line only: it makes the server kill the command should we not be there to

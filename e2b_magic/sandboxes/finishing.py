@@ -1,14 +1,16 @@
 """Cancellations that end what they should, and no more.
 
-Short calls of the SDK are left to end by themselves when their caller is cancelled: to cancel one would leave its
-script half done in the sandbox, and the SDK logs each cancelled stream as an error that nobody took. And a cancellation
-that got lost below the SDK is found again before anything that lasts is begun.
+Short calls of the SDK are left to end by themselves when their caller is cancelled. To cancel one would leave its script
+half done in the sandbox, or what it was to start running there; and each cancelled stream is logged as an error that
+nobody took: the SDK opens one by `asyncio.wait_for`, which in Python 3.11 forgets how the task that it cancels has
+ended. And a cancellation that got lost below the SDK is found again before anything that lasts is begun.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,10 +26,28 @@ def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 async def finishing(work: Coroutine[Any, Any, T]) -> T:
     """Gives what a coroutine gives; a cancellation ends the waiting, and the coroutine goes on."""
-    task = asyncio.create_task(work)
+    task = started(work)
     _going_on.add(task)
-    task.add_done_callback(_ended)
+    task.add_done_callback(_going_on.discard)
     return await asyncio.shield(task)
+
+
+async def undone(starting: asyncio.Task[Any], undo: Callable[[], Coroutine[Any, Any, None]], patience: float) -> None:
+    """Undoes what a task starts: once it has, since what was sent cannot be called back.
+
+    Args:
+        starting: The task; it is not cancelled.
+        undo: Called when it is done, however it ended.
+        patience: Seconds to wait for all that, which then goes on by itself.
+    """
+
+    async def undoing() -> None:
+        await asyncio.wait([starting])
+        await undo()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await finishing(undoing())
 
 
 def heed_cancellation() -> None:
@@ -46,11 +66,6 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _ended(task: asyncio.Task[Any]) -> None:
-    _going_on.discard(task)
-    _taken(task)  # whoever was cancelled does not ask for it
 
 
 def _taken(task: asyncio.Task[Any]) -> None:

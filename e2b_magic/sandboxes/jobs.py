@@ -22,6 +22,7 @@ from e2b import CommandExitException
 from e2b_magic.exceptions import (
     BackendError,
     CommandFailedError,
+    E2BMagicError,
     InvalidRequestError,
     SandboxGoneError,
     SandboxUnreachableError,
@@ -29,7 +30,7 @@ from e2b_magic.exceptions import (
 from e2b_magic.records import BackgroundJob, JobState
 from e2b_magic.sandboxes import job_scripts
 from e2b_magic.sandboxes.commands import ENDING, Execution
-from e2b_magic.sandboxes.finishing import finishing, heed_cancellation
+from e2b_magic.sandboxes.finishing import finishing, heed_cancellation, started, undone
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -132,16 +133,12 @@ async def begin(
         port=port,
         started_at=time.time(),
     )
-    starting = asyncio.create_task(_launch(lease, request, job, base))
+    starting = started(_launch(lease, request, job, base))
     try:
         await asyncio.shield(starting)
         return replace(await look(manager, lease, job.id), command=request.command)
     except asyncio.CancelledError:
-        # What was sent cannot be called back, only ended: so first it has to have started.
-        await asyncio.wait([starting], timeout=ENDING / 2)
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        await give_up(lease, job.id)
+        await undone(starting, lambda: give_up(lease, job.id), ENDING)
         raise
 
 
@@ -166,13 +163,14 @@ def _kept(job: BackgroundJob) -> dict[str, Any]:
 
 async def give_up(lease: Lease, job_id: str) -> None:
     """Ends a job whose start was interrupted, within the time that an interrupt may take."""
-    ending = asyncio.create_task(script(lease, job_scripts.stop(job_id, ENDING / 3)))
-    await asyncio.wait([ending], timeout=ENDING)
-    ending.cancel()
-    (outcome,) = await asyncio.gather(ending, return_exceptions=True)
-    if isinstance(outcome, BaseException) and not isinstance(outcome, InvalidRequestError):  # it never started
+    try:
+        async with asyncio.timeout(ENDING):
+            await script(lease, job_scripts.stop(job_id, ENDING / 3))
+    except InvalidRequestError:
+        return  # it never started
+    except (TimeoutError, E2BMagicError) as error:
         # The sandbox does not answer, or is gone; the caller has to be told of the interruption itself.
-        _log.warning("the interrupted job %s may still run in %s", job_id, lease.sandbox_id)
+        _log.warning("the interrupted job %s may still run in %s: %s", job_id, lease.sandbox_id, error)
 
 
 async def jobs_of(manager: SandboxManager, lease: Lease) -> list[BackgroundJob]:
