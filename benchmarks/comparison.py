@@ -94,6 +94,26 @@ def watched(work: Callable[[], object], process: psutil.Process) -> tuple[float,
         watching.join()
 
 
+def middle_pair(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, *, before: Callable[[], object]
+) -> tuple[float, float]:
+    """Gives the pair of times whose ratio is the median: how fast a disk takes what is written changes within seconds.
+
+    Args:
+        ours: Called in turn with the other.
+        theirs: The peer.
+        rounds: How often; an odd number.
+        before: Called before each of the two, and not measured.
+    """
+    pairs: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        before()
+        mine = timed(ours)
+        before()
+        pairs.append((mine, timed(theirs)))
+    return sorted(pairs, key=lambda pair: pair[0] / pair[1])[rounds // 2]
+
+
 class FreshBubblewrap:
     """The peer of a command in a sandbox: a bubblewrap of equal containment for each command, started from here.
 

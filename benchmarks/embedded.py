@@ -1,13 +1,15 @@
 """What the embedded server costs, through E2B's own SDK, each figure beside a peer in the same run.
 
-    nox -s benchmarks            # or: python benchmarks/embedded.py [--strict]
+    nox -s benchmarks            # or: python benchmarks/embedded.py [--strict] [--only PART…]
 
-Times are medians. A figure that should stay below a bound in milliseconds, or above one in megabytes a second, has its
-bound written as a multiple of the peer's in this run. A missed bound is marked, and is an error only with `--strict`.
+Times are medians; those of copies are of the pair whose ratio is the median. A figure that should stay below a bound in
+milliseconds, or above one in megabytes a second, has its bound written as a multiple of the peer's in this run. A
+missed bound is marked, and is an error only with `--strict`.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -16,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from comparison import FreshBubblewrap, Line, compare, growth_line, null_server, timed, watched
+from comparison import FreshBubblewrap, Line, compare, growth_line, middle_pair, null_server, timed, watched
 from e2b import Sandbox
 
 from e2b_magic.embedded import runtime
@@ -29,6 +32,8 @@ from e2b_magic.embedded.containment.removal import remove_state
 MEGABYTE = 1_000_000
 STREAMED, TRANSFERRED = 200 * MEGABYTE, 500 * MEGABYTE
 ROUNDS, LIVE = 30, 100
+# Files of the two homes that are copied: those of a project, and very many that hold next to nothing.
+LARGE, SMALL, TINY = 4, 2_000, 20_000
 # What the daemon may grow by while half a gigabyte passes through it.
 GROWTH = 32 * MEGABYTE
 
@@ -161,6 +166,60 @@ def crowd_lines(options: dict[str, Any], server: psutil.Process) -> Iterator[Lin
         yield Line(f"{LIVE} sandboxes: {taken / 2**20:.0f} MiB in all", "(1 GiB)", taken / 2**30, 1, 2)
 
 
+def copy_lines(options: dict[str, Any], directory: Path) -> Iterator[Line]:
+    """Copies of a home of 500 MB, and of one with very many tiny files."""
+    large = f"for n in $(seq {LARGE}); do head -c 115M /dev/urandom > large-$n; done"
+    homes = {
+        "a home of 500 MB": (f"{large}; {_files(SMALL, 20_000)}", ("snapshot", "fork")),
+        # There are file systems that take ten seconds for it.
+        f"{TINY:,} tiny files": (_files(TINY, 600), ("snapshot",)),
+    }
+    for name, (script, kinds) in homes.items():
+        with Sandbox.create(timeout=600, **options) as sandbox:
+            sandbox.commands.run(script, timeout=0)
+            home = directory / "with" / "sandboxes" / sandbox.sandbox_id / "home"
+            for kind in kinds:
+                ours, theirs = copied(sandbox, kind, home, directory / "by-cp")
+                yield Line(f"{kind} of {name}", "cp -a --reflink=auto of the same", ours, theirs, 1.2)
+
+
+def _files(count: int, size: int) -> str:
+    """Gives the script that makes so many files of so many bytes, a hundred in a directory."""
+    program = (
+        "import os\n"
+        f"for n in range({count}):\n"
+        "    os.makedirs(f'd{n // 100}', exist_ok=True)\n"
+        f"    open(f'd{{n // 100}}/{{n}}', 'wb').write(os.urandom({size}))"
+    )
+    return f'python3 -c "{program}"'
+
+
+def copied(sandbox: Sandbox, kind: str, home: Path, by_cp: Path) -> tuple[float, float]:
+    """Gives what a snapshot or a fork of a sandbox takes, and what `cp` of its home takes."""
+    made: list[Callable[[], object]] = []
+
+    def snapshot() -> None:
+        reference = sandbox.create_snapshot().snapshot_id
+        made.append(lambda: sandbox.delete_snapshot(reference))
+
+    def fork() -> None:
+        (copy,) = sandbox.fork()
+        assert isinstance(copy, Sandbox)
+        made.append(copy.kill)
+
+    def settle() -> None:
+        while made:
+            made.pop()()
+        shutil.rmtree(by_cp, ignore_errors=True)
+        subprocess.run(["sync"], check=True)
+
+    command = ["cp", "-a", "--reflink=auto", str(home), str(by_cp)]
+    copy = {"snapshot": snapshot, "fork": fork}[kind]
+    pair = middle_pair(copy, lambda: subprocess.run(command, check=True), 3, before=settle)
+    settle()
+    return pair
+
+
 def memory(process: psutil.Process) -> int:
     """Gives the bytes that a process takes, what it shares counted by its part where the kernel tells."""
     try:
@@ -169,37 +228,87 @@ def memory(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
 
 
-def lines(directory: Path) -> Iterator[Line]:
-    """Gives every line."""
-    peer = FreshBubblewrap(directory)
-    with serving(directory / "without", E2B_MAGIC_POOL="0") as (_, options):
-        yield whole_life_line("no pool", options, peer, 70e-3)
-    with serving(directory / "with", E2B_MAGIC_POOL="1") as (endpoint, options):
-        server = psutil.Process(endpoint.pid)
-        yield whole_life_line("with a pool of one", options, peer, 40e-3)
-        with Sandbox.create(**options) as sandbox:
-            yield command_line(sandbox, peer)
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the parts measure.
+
+    Attributes:
+        directory: Where everything lies.
+        peer: The peer of a command.
+        options: What the SDK must know of a server with a pool of one.
+        server: Its process.
+    """
+
+    directory: Path
+    peer: FreshBubblewrap
+    options: dict[str, Any]
+    server: psutil.Process
+
+    def life(self) -> Iterator[Line]:
+        """A sandbox's whole life, without a pool and with one."""
+        with serving(self.directory / "without", E2B_MAGIC_POOL="0") as (_, options):
+            yield whole_life_line("no pool", options, self.peer, 70e-3)
+        yield whole_life_line("with a pool of one", self.options, self.peer, 40e-3)
+
+    def commands(self) -> Iterator[Line]:
+        """Commands in a sandbox, and what they write."""
+        with Sandbox.create(**self.options) as sandbox:
+            yield command_line(sandbox, self.peer)
             yield output_line(sandbox)
-            yield from transfer_lines(sandbox, server, directory)
-            yield from client_lines(sandbox, options, directory)
-        yield from crowd_lines(options, server)
+
+    def transfers(self) -> Iterator[Line]:
+        """Half a gigabyte in and out, and the SDK's own share of it."""
+        with Sandbox.create(**self.options) as sandbox:
+            yield from transfer_lines(sandbox, self.server, self.directory)
+            yield from client_lines(sandbox, self.options, self.directory)
+
+    def copies(self) -> Iterator[Line]:
+        """Snapshots and forks of large homes."""
+        yield from copy_lines(self.options, self.directory)
+
+    def crowd(self) -> Iterator[Line]:
+        """A hundred sandboxes."""
+        yield from crowd_lines(self.options, self.server)
+
+
+PARTS: dict[str, Callable[[Bench], Iterator[Line]]] = {
+    "life": Bench.life,
+    "commands": Bench.commands,
+    "transfers": Bench.transfers,
+    "copies": Bench.copies,
+    "crowd": Bench.crowd,
+}
+
+
+def lines(directory: Path, parts: list[str]) -> Iterator[Line]:
+    """Gives every line of these parts."""
+    peer = FreshBubblewrap(directory)
+    with serving(directory / "with", E2B_MAGIC_POOL="1") as (endpoint, options):
+        bench = Bench(directory, peer, options, psutil.Process(endpoint.pid))
+        for name, part in PARTS.items():
+            if name in parts:
+                yield from part(bench)
 
 
 def main() -> int:
     """Prints every line; with `--strict`, gives 1 when a bound is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--strict", action="store_true", help="a missed bound is an error")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    wanted = parser.parse_args()
     # Not /tmp, which may be memory, and not below a home that other users cannot reach.
     directory = Path(tempfile.mkdtemp(dir="/var/tmp"))
     directory.chmod(0o755)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     missed = 0
     try:
-        for line in lines(directory):
+        for line in lines(directory, wanted.only):
             print(line, flush=True)
             missed += line.ratio > line.bound
     finally:
         # Not rmtree: overlayfs leaves a directory that nobody may enter, not even its owner.
         remove_state(directory)
-    return int("--strict" in sys.argv and missed > 0)
+    return int(wanted.strict and missed > 0)
 
 
 if __name__ == "__main__":
