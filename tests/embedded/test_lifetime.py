@@ -131,9 +131,9 @@ HALF_STARTED = """
 import asyncio, os, subprocess, sys
 from pathlib import Path
 from types import SimpleNamespace
-import psutil
 from e2b_magic.embedded.containment import bubblewrap, launcher as module
 from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.sandbox.machine import Machine
 from e2b_magic.embedded.sandbox.preflight import prepare
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 
@@ -154,17 +154,18 @@ async def main():
 
     bubblewrap._environment = waiting
     module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
-    starting = asyncio.ensure_future(Sandbox.start(
-        sandbox_id="one", directory=directory / sys.argv[2], envs={}, limits=Limits(), launcher=launcher
-    ))
-    def titled(pid):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"e2b-magic-" + sys.argv[2].encode())
+    find = Machine._find_agent
 
-    # Bubblewrap, and its child.
-    while sum(titled(one.pid) for one in psutil.Process().children(recursive=True)) < 2 and not starting.done():
-        await asyncio.sleep(0.01)
-    print("up", flush=True)
-    await starting
+    async def found(self):
+        agent = await find(self)
+        # Told by a bubblewrap that will die with the daemon: a moment earlier both would be left.
+        print("up", flush=True)
+        return agent
+
+    Machine._find_agent = found
+    await Sandbox.start(
+        sandbox_id="one", directory=directory / sys.argv[2], envs={}, limits=Limits(), launcher=launcher
+    )
 
 asyncio.run(main())
 """
