@@ -1,8 +1,8 @@
 """Cancellations that end what they should, and no more.
 
-Short calls of the SDK are left to end by themselves when their caller is cancelled. To cancel one would leave its script
-half done in the sandbox, or what it was to start running there; and each cancelled stream is logged as an error that
-nobody took: the SDK opens one by `asyncio.wait_for`, which in Python 3.11 forgets how the task that it cancels has
+Short calls of the SDK are left to end by themselves when their caller is cancelled. To cancel one would leave its
+script half done in the sandbox, or what it was to start running there; and each cancelled stream is logged as an error
+that nobody took: the SDK opens one by `asyncio.wait_for`, which in Python 3.11 forgets how the task that it cancels has
 ended. And a cancellation that got lost below the SDK is found again before anything that lasts is begun.
 """
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -54,9 +55,11 @@ async def test_what_starts_late_is_ended(
     """A start that the server answers when its caller was cancelled long ago leaves no process, and no lost error."""
     for module in (commands, jobs):
         monkeypatch.setattr(module, "ENDING", 0.3)
-    start = {"command": client.aexecute_command, "job": client.astart_background}[kind]
+    script = "exec -a late sleep 321"
+    start: Coroutine[Any, Any, object]
+    start = client.aexecute_command(script) if kind == "command" else client.astart_background(script)
     server.suspend()
-    starting = asyncio.create_task(start("exec -a late sleep 321"))
+    starting = asyncio.create_task(start)
     await asyncio.sleep(0.3)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,7 +1,9 @@
 """Where new sandboxes come from: one that was started ahead, or else one that is started now.
 
 A sandbox's start is the same whoever asks for it, but for its variables, which it is told last. So some are started
-ahead, with the id that they will have; who creates a sandbox gets one of these, and another is started in its place.
+ahead, with the id that they will have; who creates a sandbox gets one of these, and another is started in its place:
+a moment later, since a start holds others up. While it is put into its control groups the kernel lets no process begin
+or end, anywhere, for some milliseconds each; and the first thing that a creator does is to have a process started.
 They are in no list and count for nothing: not as sandboxes, and not as a reason for the server to live on. What cannot
 be started ahead is not tried again until somebody asks, and who asks then is told why.
 """
@@ -21,6 +23,11 @@ from e2b_magic.embedded.sandbox.sandbox import AgentError, Sandbox
 from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.tokens import new_sandbox_id
 from e2b_magic.exceptions import ContainmentError
+
+# Seconds that a new sandbox has the machine to itself before another is started in its place.
+REST = 0.05
+# Seconds between two creations in which a start after that rest is not done: whoever is so quick has it begun at once.
+QUICK = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +50,7 @@ class Pool:
         self._ahead: deque[asyncio.Task[Sandbox]] = deque()
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._last_taken = float("-inf")
 
     def fill(self) -> None:
         """Starts as many as are missing, without waiting for them."""
@@ -63,7 +71,7 @@ class Pool:
         """
         ahead = await self._take() if tree is None else None
         sandbox = ahead or await self._start(tree)
-        self.fill()
+        self._fill_soon()
         try:
             await sandbox.set_environment(environment(sandbox.sandbox_id))
         except AgentError as error:
@@ -73,6 +81,13 @@ class Pool:
             await _remove(sandbox)
             raise
         return sandbox
+
+    def _fill_soon(self) -> None:
+        """Starts as many as are missing: when whoever has just got one has begun to use it."""
+        loop = asyncio.get_running_loop()
+        quick = loop.time() - self._last_taken < QUICK
+        self._last_taken = loop.time()
+        loop.call_later(0 if quick else REST, self.fill)
 
     async def start_on(self, directory: Path, environment: Mapping[str, str], tree: Path | None) -> Sandbox:
         """Starts a sandbox on files that are there already, which stay if it does not start.

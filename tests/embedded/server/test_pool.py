@@ -61,6 +61,23 @@ async def test_one_that_stands_ready_is_given_and_replaced(pools: Pools, tmp_pat
     await sandbox.kill()
 
 
+async def test_the_first_moments_are_the_creators_own(
+    pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a creation nothing is started for a while, unless another one follows within it."""
+    monkeypatch.setattr("e2b_magic.embedded.server.pool.REST", 60)
+    monkeypatch.setattr("e2b_magic.embedded.server.pool.QUICK", 60)
+    pool = pools(1)
+    pool.fill()
+    assert await _ready(tmp_path / "states", 1)
+    first = await pool.new(lambda _: {})
+    await asyncio.sleep(0.1)
+    assert len(pool._ahead) == 0
+    second = await pool.new(lambda _: {})
+    assert await _ready(tmp_path / "states", 3)
+    await asyncio.gather(first.kill(), second.kill())
+
+
 async def test_one_that_died_is_not_given(pools: Pools, tmp_path: Path, run: Any) -> None:
     """A sandbox that ended while it stood ready is removed, and who asks gets one that lives."""
     pool = pools(1)
