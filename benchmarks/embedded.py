@@ -179,7 +179,7 @@ def copy_lines(options: dict[str, Any], directory: Path) -> Iterator[Line]:
             sandbox.commands.run(script, timeout=0)
             home = directory / "with" / "sandboxes" / sandbox.sandbox_id / "home"
             for kind in kinds:
-                ours, theirs = copied(sandbox, kind, home, directory / "by-cp")
+                ours, theirs = copied(sandbox, kind, options, home, directory / "by-cp")
                 yield Line(f"{kind} of {name}", "cp -a --reflink=auto of the same", ours, theirs, 1.2)
 
 
@@ -194,13 +194,13 @@ def _files(count: int, size: int) -> str:
     return f'python3 -c "{program}"'
 
 
-def copied(sandbox: Sandbox, kind: str, home: Path, by_cp: Path) -> tuple[float, float]:
+def copied(sandbox: Sandbox, kind: str, options: dict[str, Any], home: Path, by_cp: Path) -> tuple[float, float]:
     """Gives what a snapshot or a fork of a sandbox takes, and what `cp` of its home takes."""
     made: list[Callable[[], object]] = []
 
     def snapshot() -> None:
         reference = sandbox.create_snapshot().snapshot_id
-        made.append(lambda: sandbox.delete_snapshot(reference))
+        made.append(lambda: sandbox.delete_snapshot(reference, **options))
 
     def fork() -> None:
         (copy,) = sandbox.fork()
