@@ -65,9 +65,14 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Gives the medians of two calls, made in turn, in seconds."""
-    pairs = [(timed(ours), timed(theirs)) for _ in range(rounds)]
+def compare(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, *, pause: float = 0
+) -> tuple[float, float]:
+    """Gives the medians of two calls, made in turn, in seconds; the pause, in seconds, comes before each turn."""
+    pairs: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        time.sleep(pause)
+        pairs.append((timed(ours), timed(theirs)))
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 

@@ -48,7 +48,9 @@ def serving(directory: Path, **settings: str) -> Iterator[tuple[runtime.Endpoint
         runtime.stop(directory)
 
 
-def whole_life_line(name: str, options: dict[str, Any], peer: FreshBubblewrap, bound: float) -> Line:
+def whole_life_line(
+    name: str, options: dict[str, Any], peer: FreshBubblewrap, bound: float, *, pause: float = 0
+) -> Line:
     """A sandbox from its creation over its first command to its end."""
 
     def live() -> None:
@@ -59,7 +61,7 @@ def whole_life_line(name: str, options: dict[str, Any], peer: FreshBubblewrap, b
     for _ in range(2):
         live()
         peer.run()
-    ours, theirs = compare(live, peer.run, ROUNDS)
+    ours, theirs = compare(live, peer.run, ROUNDS, pause=pause)
     return Line(f"create + first command + kill, {name}", "a fresh bwrap … bash -lc true", ours, theirs, bound / theirs)
 
 
@@ -249,6 +251,7 @@ class Bench:
         with serving(self.directory / "without", E2B_MAGIC_POOL="0") as (_, options):
             yield whole_life_line("no pool", options, self.peer, 70e-3)
         yield whole_life_line("with a pool of one", self.options, self.peer, 40e-3)
+        yield whole_life_line("the same, 0.1 s apart", self.options, self.peer, 40e-3, pause=0.1)
 
     def commands(self) -> Iterator[Line]:
         """Commands in a sandbox, and what they write."""
