@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,7 @@ def copied(sandbox: Sandbox, kind: str, options: dict[str, Any], home: Path, by_
     def fork() -> None:
         (copy,) = sandbox.fork()
         assert isinstance(copy, Sandbox)
-        made.append(copy.kill)
+        made.append(lambda: end(copy, home.parents[1] / copy.sandbox_id))
 
     def settle() -> None:
         while made:
@@ -220,6 +221,13 @@ def copied(sandbox: Sandbox, kind: str, options: dict[str, Any], home: Path, by_
     pair = middle_pair(copy, lambda: subprocess.run(command, check=True), 3, before=settle)
     settle()
     return pair
+
+
+def end(sandbox: Sandbox, directory: Path) -> None:
+    """Ends a sandbox and waits until its files are gone, a moment later: their memory would be the next copy's."""
+    sandbox.kill()
+    while directory.exists():
+        time.sleep(0.01)
 
 
 def memory(process: psutil.Process) -> int:
