@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ipywidgets import HTML, Textarea, VBox
 
-from e2b_magic.exceptions import FileTooLargeError, RemotePathError
+from e2b_magic.exceptions import FileTooLargeError, RemoteFileNotFoundError, RemotePathError
 from e2b_magic.panels.ask import Ask
 from e2b_magic.panels.controls import button, line
 from e2b_magic.panels.tree import above
@@ -121,7 +121,11 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
         message.say(f"Saved {path} ({size(entry.size)})")
 
     async def _exists(self, path: str, project: str) -> bool:
-        return any(entry.path == path for entry in await self._view.client.alist_files(above(path), project=project))
+        try:
+            entries = await self._view.client.alist_files(above(path), project=project)
+        except RemoteFileNotFoundError:  # in a new sandbox, say, where the old one was killed
+            return False
+        return any(entry.path == path for entry in entries)
 
     def lies_in(self, path: str, project: str) -> bool:
         """Whether the file that is open stands at a path of a project's sandbox or below it."""

@@ -90,6 +90,14 @@ def test_a_text_goes_along_when_its_file_is_renamed(files: FilesPanel) -> None:
     files.client.rename_file("moved", "kept")
 
 
+def test_a_text_is_saved_though_its_sandbox_was_killed(files: FilesPanel) -> None:
+    """The file's directory went with the sandbox; Save writes the text into the new one."""
+    files.client.kill_sandbox()
+    press(files.editor.save_button)
+    until(lambda: "Saved /home/user/kept/edited.txt" in files.message.value, files.message.value)
+    assert files.client.read_text("kept/edited.txt") == "as it shall be\n"
+
+
 def test_what_is_there_is_not_replaced_unasked(files: FilesPanel) -> None:
     """A new name that is taken is refused; an upload of that name asks."""
     files.client.write_file("one.txt", "one\n")
