@@ -2,78 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
-from e2b_magic.client.background import OnEvent
-from e2b_magic.client.open_transfer import OnProgress, untold
-from e2b_magic.client.options import Where
+from e2b_magic.client.options import SyncOptions, TransferOptions
 from e2b_magic.client.threads import in_thread, on_this_loop
 from e2b_magic.client.transfers import TransferVerbs
 from e2b_magic.records import TransferResult
+
+
+async def _awaited(verb: Callable[..., TransferResult], *paths: Any, options: Any) -> TransferResult:
+    """Gives what a verb gives in a thread; what it tells on the way is told on the running loop."""
+    told = {name: call for name in ("on_progress", "on_event") if (call := options.get(name)) is not None}
+    options |= {name: on_this_loop(call) for name, call in told.items()}
+    return await in_thread(lambda: verb(*paths, **options))
 
 
 class AwaitedTransferVerbs(TransferVerbs):
     """Bringing files and trees, awaited."""
 
     async def aupload(
-        self,
-        local: str | Path,
-        remote: str | None = None,
-        *,
-        exclude: Sequence[str] = (),
-        on_progress: OnProgress = untold,
-        on_event: OnEvent | None = None,
-        **options: Unpack[Where],
+        self, local: str | Path, remote: str | None = None, **options: Unpack[TransferOptions]
     ) -> TransferResult:
         """Does what `upload` does; to cancel it discards what has gone."""
-        told, heard = on_this_loop(on_progress), on_event and on_this_loop(on_event)
-        return await in_thread(
-            lambda: self.upload(local, remote, exclude=exclude, on_progress=told, on_event=heard, **options)
-        )
+        return await _awaited(self.upload, local, remote, options=options)
 
     async def adownload(
-        self,
-        remote: str,
-        local: str | Path | None = None,
-        *,
-        exclude: Sequence[str] = (),
-        on_progress: OnProgress = untold,
-        on_event: OnEvent | None = None,
-        **options: Unpack[Where],
+        self, remote: str, local: str | Path | None = None, **options: Unpack[TransferOptions]
     ) -> TransferResult:
         """Does what `download` does; to cancel it leaves no half file."""
-        told, heard = on_this_loop(on_progress), on_event and on_this_loop(on_event)
-        return await in_thread(
-            lambda: self.download(remote, local, exclude=exclude, on_progress=told, on_event=heard, **options)
-        )
+        return await _awaited(self.download, remote, local, options=options)
 
     async def aupload_changes(
-        self,
-        local: str | Path,
-        remote: str | None = None,
-        *,
-        exclude: Sequence[str] = (),
-        gitignore: bool = True,
-        delete: bool = False,
-        checksum: bool = False,
-        on_progress: OnProgress = untold,
-        on_event: OnEvent | None = None,
-        **options: Unpack[Where],
+        self, local: str | Path, remote: str | None = None, **options: Unpack[SyncOptions]
     ) -> TransferResult:
         """Does what `upload_changes` does; to cancel it discards what has gone."""
-        told, heard = on_this_loop(on_progress), on_event and on_this_loop(on_event)
-        return await in_thread(
-            lambda: self.upload_changes(
-                local,
-                remote,
-                exclude=exclude,
-                gitignore=gitignore,
-                delete=delete,
-                checksum=checksum,
-                on_progress=told,
-                on_event=heard,
-                **options,
-            )
-        )
+        return await _awaited(self.upload_changes, local, remote, options=options)

@@ -18,7 +18,7 @@ from e2b_magic.worker.requests.transfers import CloseTransfer, ListTree, Receive
 DISCARDING: Final = 1.0
 """How long to wait for a transfer that broke off to be discarded, in seconds."""
 
-OnProgress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], object]
 """Takes the bytes that have gone and those that there are."""
 
 
@@ -36,6 +36,7 @@ class Place:
         target: The fields by which a request finds the sandbox.
         user: The user there.
         on_event: Called with what the worker tells on the way.
+        on_progress: Called with the bytes that have gone and those that there are.
     """
 
     asking: Callable[[Request, OnEvent | None], dict[str, Any]]
@@ -43,6 +44,7 @@ class Place:
     target: dict[str, Any]
     user: str | None
     on_event: OnEvent | None
+    on_progress: OnProgress
 
     def ask(self, kind: type[Request], **fields: Any) -> dict[str, Any]:
         """Gives the answer to a request of this kind."""
@@ -82,9 +84,9 @@ class Transfer:
     id: str
     opened: dict[str, Any] = field(default_factory=dict)
 
-    def send(self, pieces: Iterable[bytes], total: int, on_progress: OnProgress) -> str:
-        """Sends all pieces, and gives the path at which they are then."""
-        done = 0
+    def send(self, pieces: Iterable[bytes], total: int) -> str:
+        """Sends all pieces, of so many bytes as far as is known, and gives the path at which they are then."""
+        done, on_progress = 0, self.place.on_progress
         on_progress(0, total)
         for piece in pieces:
             self.place.ask(SendPiece, transfer=self.id, content=piece)
@@ -93,9 +95,25 @@ class Transfer:
         path: str = self.close()["path"]
         return path
 
-    def receive(self) -> bytes:
-        """Gives the next piece; an empty one at the end."""
-        return binary(self.place.ask(ReceivePiece, transfer=self.id)["content"])
+    def received(self, total: int = 0) -> Iterator[bytes]:
+        """Gives what it brings, piece by piece.
+
+        Args:
+            total: The bytes that there are; what the sandbox says of that when 0.
+        """
+        done, on_progress = 0, self.place.on_progress
+        on_progress(0, total)
+        answer = self._receive()
+        while piece := binary(answer["content"]):
+            done += len(piece)
+            told = total or answer["size"]
+            on_progress(min(done, told), told)
+            yield piece
+            answer = self._receive()
+        on_progress(total or answer["size"], total or answer["size"])
+
+    def _receive(self) -> dict[str, Any]:
+        return self.place.ask(ReceivePiece, transfer=self.id)
 
     def close(self) -> dict[str, Any]:
         """Ends it, and gives what came of it."""
@@ -106,20 +124,3 @@ class Transfer:
         discarding = self.place.starting(CloseTransfer(**self.place.target, transfer=self.id, discard=True))
         with suppress(TimeoutError, CancelledError, E2BMagicError):  # what is told is what went wrong first
             discarding.result(timeout=DISCARDING)
-
-
-def received(transfer: Transfer, total: int, on_progress: OnProgress) -> Iterator[bytes]:
-    """Gives what a transfer brings, piece by piece.
-
-    Args:
-        transfer: The transfer.
-        total: Bytes that there are, as far as is known.
-        on_progress: Told of each piece; at the end of all of them.
-    """
-    done = 0
-    on_progress(0, total)
-    while piece := transfer.receive():
-        done += len(piece)
-        on_progress(min(done, total), total)
-        yield piece
-    on_progress(total, total)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
 from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.worker.protocol import Event
 
 
 class Where(TypedDict, total=False):
@@ -58,6 +59,31 @@ class FindOptions(Where, total=False):
     kind: Literal["", "file", "dir"] | None
     depth: int | None
     limit: int | None
+
+
+class TransferOptions(Where, total=False):
+    """The options of `upload` and `download`.
+
+    `exclude` is what to leave out of a directory, in the language of `.gitignore`; `on_progress` is called with the
+    bytes that have gone and those that there are, `on_event` with what the sandbox tells on the way.
+    """
+
+    exclude: Sequence[str]
+    on_progress: Callable[[int, int], object]
+    on_event: Callable[[Event], None] | None
+
+
+class SyncOptions(TransferOptions, total=False):
+    """The options of `upload_changes`.
+
+    What `exclude` names is left alone on both sides, and so is, unless `gitignore=False`, what the directory's
+    `.gitignore` files name, and `.git`; `delete` removes what is there and no longer here; `checksum` compares the
+    files' contents instead of their times, which means reading them.
+    """
+
+    gitignore: bool
+    delete: bool
+    checksum: bool
 
 
 FIND_LIMIT = 10_000

@@ -14,7 +14,7 @@ from e2b_magic.client.awaited_transfers import AwaitedTransferVerbs
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.open_transfer import OnProgress, untold
-from e2b_magic.client.options import Unseen, Where
+from e2b_magic.client.options import TransferOptions, Unseen, Where
 from e2b_magic.client.project_source import Content, ProjectSource
 from e2b_magic.client.servers import ServerVerbs
 from e2b_magic.client.threads import in_thread, on_this_loop
@@ -210,8 +210,13 @@ class ProjectVerbs(HistoryVerbs, AwaitedTransferVerbs, ServerVerbs):
         left = [] if force else found["edited"]
         tree.entries = [entry for entry in tree.entries if entry.type == "dir" or entry.name in wanted]
         if wanted:
-            where: Where = {"project": setup.name, "user": setup.options.get("user")}
-            self._bring(tree, found["path"], where, setup.on_progress, setup.on_event)
+            options: TransferOptions = {
+                "project": setup.name,
+                "user": setup.options.get("user"),
+                "on_progress": setup.on_progress,
+                "on_event": setup.on_event,
+            }
+            self._bring(tree, found["path"], options)
         setup.tell(_described(len(wanted), len(checksums) - len(wanted) - len(left), len(found["gone"]), found["path"]))
         if left:
             setup.tell(f"Left alone, since edited in the sandbox: {_names(left)} (force replaces them)")

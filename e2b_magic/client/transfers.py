@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Unpack
 
 from e2b_magic.client.background import OnEvent
-from e2b_magic.client.open_transfer import OnProgress, Place, received, untold
-from e2b_magic.client.options import Where
+from e2b_magic.client.open_transfer import Place, untold
+from e2b_magic.client.options import SyncOptions, TransferOptions
 from e2b_magic.client.threads import wait_for
 from e2b_magic.client.trees.comparing import differs, excluded, topmost
 from e2b_magic.client.trees.packing import pack, pieces_of
@@ -41,14 +41,7 @@ class TransferVerbs(Verbs):
     """Bringing files and trees."""
 
     def upload(
-        self,
-        local: str | Path,
-        remote: str | None = None,
-        *,
-        exclude: Sequence[str] = (),
-        on_progress: OnProgress = untold,
-        on_event: OnEvent | None = None,
-        **options: Unpack[Where],
+        self, local: str | Path, remote: str | None = None, **options: Unpack[TransferOptions]
     ) -> TransferResult:
         """Brings a file or a directory of this machine into the sandbox, and gives what was brought.
 
@@ -56,10 +49,7 @@ class TransferVerbs(Verbs):
             local: The file or directory.
             remote: Where it goes: a file's new path or the directory to put it in, or the directory that is to hold
                 what the local one holds; the user's home, under its own name, when left out.
-            exclude: What to leave out of a directory, in the language of `.gitignore`.
-            on_progress: Called with the bytes that have gone and those that there are.
-            on_event: Called with each piece of progress of the sandbox's own.
-            options: See `Where`.
+            options: See `TransferOptions`.
 
         Raises:
             InvalidRequestError: There is nothing at `local`.
@@ -68,11 +58,11 @@ class TransferVerbs(Verbs):
             FileError: It cannot be read, or changed while it was.
         """
         path, began = _existing(local), time.perf_counter()
-        place = self._place(options, on_event)
+        place = self._place(options, TransferOptions)
         with self._changing(place):
             if path.is_dir():
-                tree = scan(path, Exclusions(exclude))
-                at = _send_tree(place, tree, remote or _name_of(path), on_progress)
+                tree = scan(path, Exclusions(options.get("exclude", ())))
+                at = _send_tree(place, tree, remote or _name_of(path))
                 return _result(at, tree.entries, began, left_out=tree.left_out)
             entry = entry_at(path.resolve(), path.name)
             if entry.type != "file":
@@ -80,19 +70,13 @@ class TransferVerbs(Verbs):
             name = _name_of(path)
             goal = remote or name
             goal += name if goal.endswith("/") else ""
-            with place.transfer(OpenUpload, path=goal, name=name, mode=entry.mode) as transfer:
-                at = transfer.send(pieces_of(path, PIECE), entry.size, on_progress)
+            fields = {"path": goal, "name": name, "mode": entry.mode}
+            with place.transfer(OpenUpload, **fields) as transfer, _local_errors(path):
+                at = transfer.send(pieces_of(path, PIECE), entry.size)
             return _result(at, [entry], began)
 
     def download(
-        self,
-        remote: str,
-        local: str | Path | None = None,
-        *,
-        exclude: Sequence[str] = (),
-        on_progress: OnProgress = untold,
-        on_event: OnEvent | None = None,
-        **options: Unpack[Where],
+        self, remote: str, local: str | Path | None = None, **options: Unpack[TransferOptions]
     ) -> TransferResult:
         """Brings a file or a directory of the sandbox to this machine, and gives what was brought.
 
@@ -102,25 +86,22 @@ class TransferVerbs(Verbs):
             remote: The file or directory in the sandbox.
             local: Where it goes: a file's new path or the directory to put it in, or the directory that is to hold
                 what the remote one holds; the working directory, under its own name, when left out.
-            exclude: What to leave out of a directory, in the language of `.gitignore`.
-            on_progress: Called with the bytes that have come and those that there are.
-            on_event: Called with each piece of progress of the sandbox's own.
-            options: See `Where`.
+            options: See `TransferOptions`.
 
         Raises:
             RemoteFileNotFoundError: There is nothing at `remote`.
             FileError: It cannot be written here.
         """
-        began, place = time.perf_counter(), self._place(options, on_event)
+        began, place = time.perf_counter(), self._place(options, TransferOptions)
+        exclude = options.get("exclude", ())
         wanted = _wanted(place, remote, exclude) if exclude else None
         if wanted == []:
             raise InvalidRequestError(f"{remote} holds nothing that is not excluded")
         names = [entry.name for entry in wanted or ()]
         with place.transfer(OpenDownload, path=remote, names=names) as transfer:
             opened = transfer.opened
-            size = sum(entry.size for entry in wanted) if wanted else opened["size"]
             name = PurePosixPath(opened["path"]).name or "root"
-            pieces = received(transfer, size, on_progress)
+            pieces = transfer.received(sum(entry.size for entry in wanted or ()))
             if opened["type"] == "dir":
                 destination = Path(name if local is None else local).expanduser()
                 result = _unpacked(pieces, destination)
@@ -130,17 +111,7 @@ class TransferVerbs(Verbs):
         return replace(result, duration=time.perf_counter() - began)
 
     def upload_changes(
-        self,
-        local: str | Path,
-        remote: str | None = None,
-        *,
-        exclude: Sequence[str] = (),
-        gitignore: bool = True,
-        delete: bool = False,
-        checksum: bool = False,
-        on_progress: OnProgress = untold,
-        on_event: OnEvent | None = None,
-        **options: Unpack[Where],
+        self, local: str | Path, remote: str | None = None, **options: Unpack[SyncOptions]
     ) -> TransferResult:
         """Brings what has changed in a directory of this machine into the sandbox, and gives what was brought.
 
@@ -149,21 +120,17 @@ class TransferVerbs(Verbs):
         Args:
             local: The directory.
             remote: The directory in the sandbox; the local one's name in the user's home when left out.
-            exclude: What to leave alone on both sides, in the language of `.gitignore`.
-            gitignore: Leave alone, too, what the directory's `.gitignore` files exclude, and `.git`.
-            delete: Remove what is there and no longer here.
-            checksum: Compare the files' contents instead of their times, which means reading them.
-            on_progress: Called with the bytes that have gone and those that there are.
-            on_event: Called with each piece of progress of the sandbox's own.
-            options: See `Where`.
+            options: See `SyncOptions`.
 
         Raises:
             InvalidRequestError: `local` is no directory.
             RemotePathError: A file stands at `remote`.
         """
         path, began = _existing(local), time.perf_counter()
-        exclusions = Exclusions(exclude, gitignore=gitignore)
-        tree, place, goal = scan(path, exclusions), self._place(options, on_event), remote or _name_of(path)
+        place, goal = self._place(options, SyncOptions), remote or _name_of(path)
+        exclusions = Exclusions(options.get("exclude", ()), gitignore=options.get("gitignore", True))
+        delete, checksum = options.get("delete", False), options.get("checksum", False)
+        tree = scan(path, exclusions)
         there = _there(place, goal, checksums=checksum)
         if checksum:
             tree.entries = [with_checksum(path, e) if e.type == "file" else e for e in tree.entries]
@@ -175,14 +142,12 @@ class TransferVerbs(Verbs):
         with self._changing(place):
             for name in topmost([*gone, *swapped]):
                 place.ask(RemoveFile, path=f"{goal.rstrip('/')}/{name}", user=place.user, recursive=True)
-            at = _send_tree(place, tree, goal, on_progress) if tree.entries or not there else goal
+            at = _send_tree(place, tree, goal) if tree.entries or not there else goal
         return _result(at, tree.entries, began, left_out=tree.left_out, removed=len(gone))
 
-    def _bring(
-        self, tree: Tree, remote: str, options: Where, on_progress: OnProgress, on_event: OnEvent | None
-    ) -> None:
+    def _bring(self, tree: Tree, remote: str, options: TransferOptions) -> None:
         """Brings just those of a tree's entries that are listed."""
-        _send_tree(self._place(options, on_event), tree, remote, on_progress)
+        _send_tree(self._place(options, TransferOptions), tree, remote)
 
     def ask(self, request: Request, on_event: OnEvent | None = None) -> dict[str, Any]:
         """Gives the data that the worker answers a request with."""
@@ -191,9 +156,16 @@ class TransferVerbs(Verbs):
     def _start_asking(self, request: Request) -> Future[dict[str, Any]]:
         return self.in_background(lambda: self._work.call(request, _unheard))
 
-    def _place(self, options: Where, on_event: OnEvent | None) -> Place:
-        here = self._here(options, Where)
-        return Place(self.ask, self._start_asking, self._work.target(here), here.get("user"), on_event)
+    def _place(self, options: TransferOptions, known: type[TransferOptions]) -> Place:
+        here = self._here(options, known)
+        return Place(
+            asking=self.ask,
+            starting=self._start_asking,
+            target=self._work.target(here),
+            user=here.get("user"),
+            on_event=here.get("on_event"),
+            on_progress=here.get("on_progress", untold),
+        )
 
     @contextmanager
     def _changing(self, place: Place) -> Iterator[None]:
@@ -224,10 +196,10 @@ def _local_errors(path: Path) -> Iterator[None]:
         raise FileError(f"{error.filename or path}: {error.strerror or error}") from None
 
 
-def _send_tree(place: Place, tree: Tree, remote: str, on_progress: OnProgress) -> str:
+def _send_tree(place: Place, tree: Tree, remote: str) -> str:
     total = sum(entry.size for entry in tree.entries)
     with place.transfer(OpenUpload, path=remote, archive=True) as transfer, _local_errors(tree.root):
-        return transfer.send(pack(tree.root, tree.entries, PIECE), total, on_progress)
+        return transfer.send(pack(tree.root, tree.entries, PIECE), total)
 
 
 def _wanted(place: Place, remote: str, exclude: Sequence[str]) -> list[TreeEntry] | None:

@@ -30,15 +30,20 @@ _ENDING: Final = 1.0
 _STOPPING: Final = 30.0
 """How long to wait, in seconds, until it has cleared away."""
 
+_STAGE: Final = r"""
+parts={parts} target={target}
+above=$(dirname -- "$target")
+until [ -d "$above" ]; do above=$(dirname -- "$above"); done
+stage=$above/{hidden}
+"""
+"""Where a directory that is not there yet is made: in the nearest that is there."""
+
 _UNPACK: Final = r"""
 set -o pipefail
-parts={parts} target={target} into={target} stage=
-if [ ! -e "$target" ]; then
-  above=$(dirname -- "$target")
-  until [ -d "$above" ]; do above=$(dirname -- "$above"); done
-  into=$above/{hidden} stage=$above/{hidden}
-fi
-trap 'rm -rf -- "$parts" ${{stage:+"$stage"}}' EXIT
+{stage}
+into=$target
+[ -e "$target" ] || into=$stage
+trap 'rm -rf -- "$parts" "$stage"' EXIT
 mkdir -p -m 700 -- "$parts" && mkdir -p -- "$into" || exit
 take() {{
   local next=0 there end
@@ -49,7 +54,7 @@ take() {{
   return 1
 }}
 take | tar -C "$into" --no-same-owner -xpf - || exit
-[ -z "$stage" ] || {{ mkdir -p -- "$(dirname -- "$target")" && mv -T -- "$stage" "$target"; }}
+[ "$into" = "$target" ] || {{ mkdir -p -- "$(dirname -- "$target")" && mv -T -- "$stage" "$target"; }}
 """
 """Takes lines with the number of parts that have come, the last of them with a second word; unpacks them in order.
 
@@ -58,34 +63,38 @@ A directory that is not there yet is made aside, and appears when it is whole.
 
 _PACK: Final = r"""
 set -o pipefail
-parts={parts} next=0 taken=0
-trap 'rm -rf -- "$parts" "$parts.names"' EXIT
+parts={parts} next=0 taken=0 size=1 counting=
+trap 'rm -rf -- "$parts" "$parts.names"; [ -z "$counting" ] || kill "$counting" 2>/dev/null' EXIT
 mkdir -m 700 -- "$parts" && cd -- {path} || exit
-echo "total $(du -sbl . 2>/dev/null | cut -f 1)"
 exec 3<&0
+du -sbl . 2>/dev/null & counting=$!
 take() {{
   read -r -t {patience} word <&3 && [ "$word" != stop ] && rm -f -- "$parts/$taken" && taken=$((taken + 1))
 }}
 give() {{
-  while dd bs=1M count={megabytes} iflag=fullblock status=none of="$parts/$next" && [ -s "$parts/$next" ]; do
-    next=$((next + 1)); echo part
+  while dd bs=1M count=$size iflag=fullblock status=none of="$parts/$next" && [ -s "$parts/$next" ]; do
+    next=$((next + 1)) size={megabytes}; echo part
     [ $((next - taken)) -lt {ahead} ] || take || return
   done
   while [ "$taken" -lt "$next" ]; do take || return; done
 }}
 tar --format=gnu --hard-dereference -cf - {what} | give
 """
-"""Tells how many bytes there are, then of each part that lies there; takes a line for each that has been taken."""
+"""Tells of each part that lies there, and takes a line for each that has been taken.
+
+The first part is small, so that it comes soon. In between du tells how many bytes there are.
+"""
 
 
-def unpack_script(parts: str, target: str) -> str:
-    """Gives the script that unpacks.
+def unpack_scripts(parts: str, target: str) -> tuple[str, str]:
+    """Gives the script that unpacks, and the one that removes what it has left behind, should it have been killed.
 
     Args:
         parts: The directory of the parts; its name, too, is that of the directory that is made aside.
         target: Where the tree goes, as the shell reads it.
     """
-    return _UNPACK.format(parts=parts, hidden=posixpath.basename(parts), target=target, patience=PATIENCE)
+    stage = _STAGE.format(parts=parts, target=target, hidden=posixpath.basename(parts))
+    return _UNPACK.format(stage=stage, patience=PATIENCE), f'{stage}\nrm -rf -- "$parts" "$stage"'
 
 
 def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
@@ -158,6 +167,11 @@ class TarScript:
             self.check()
             raise
 
+    @property
+    def well(self) -> bool:
+        """Whether it has ended, and well."""
+        return self.ended.done() and not self.ended.cancelled() and self.ended.exception() is None
+
     def check(self) -> None:
         """Raises what it failed with, should it have.
 
@@ -168,7 +182,7 @@ class TarScript:
             self.ended.result()
 
     async def stop(self) -> None:
-        """Ends it, should it not have ended by itself; what it has made is gone then."""
+        """Ends it, should it not have ended by itself; what it has made is gone then, unless somebody has killed it."""
         if not self.ended.done():
             with suppress(E2BMagicError):  # then it ends of itself, with the sandbox or for want of a word
                 await self.tell("stop\n")

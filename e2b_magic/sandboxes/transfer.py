@@ -94,12 +94,23 @@ class Upload(Transfer):
 
 
 class Download(Transfer):
-    """A transfer out of the sandbox, whose pieces come before they are asked for."""
+    """A transfer out of the sandbox, whose pieces come before they are asked for.
+
+    Args:
+        manager: Whose it is.
+        lease: The sandbox.
+        request: What opened it.
+        size: How many bytes there are, if that is known.
+
+    Attributes:
+        size: How many bytes there are, as far as is known by now.
+    """
 
     request: OpenDownload
 
-    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenDownload) -> None:
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenDownload, size: int = 0) -> None:
         super().__init__(manager, lease, request)
+        self.size = size
         self.pieces: asyncio.Queue[bytes] = asyncio.Queue(AHEAD)
         self._failure: Exception | None = None
         self._ended = False
@@ -120,6 +131,22 @@ class Download(Transfer):
     @abstractmethod
     async def _bring(self) -> None:
         """Puts all that there is into `pieces`."""
+
+    async def _stream(self, path: str) -> None:
+        """Puts a file's content into `pieces`."""
+        stream = await self.lease.sandbox.files.read(path, format="stream", user=self.request.user)
+        async with stream:
+            waiting, length = [], 0
+            async for chunk in stream:
+                waiting.append(chunk)
+                length += len(chunk)
+                # Gathered, since a request for each of the SDK's chunks would cost more than the chunk; but in pieces
+                # small enough for the memory of one to serve the next.
+                if length >= _GATHERED:
+                    await self.pieces.put(b"".join(waiting))
+                    waiting, length = [], 0
+            if waiting:
+                await self.pieces.put(b"".join(waiting))
 
     async def receive(self) -> bytes:
         """Gives the next piece, an empty one at the end; raises what ended the transfer's work, should it have."""
@@ -200,16 +227,4 @@ class FileDownload(Download):
     """A file on its way out of the sandbox."""
 
     async def _bring(self) -> None:
-        stream = await self.lease.sandbox.files.read(self.request.path, format="stream", user=self.request.user)
-        async with stream:
-            waiting, length = [], 0
-            async for chunk in stream:
-                waiting.append(chunk)
-                length += len(chunk)
-                # Gathered, since a request for each of the SDK's chunks would cost more than the chunk; but in pieces
-                # small enough for the memory of one to serve the next.
-                if length >= _GATHERED:
-                    await self.pieces.put(b"".join(waiting))
-                    waiting, length = [], 0
-            if waiting:
-                await self.pieces.put(b"".join(waiting))
+        await self._stream(self.request.path)

@@ -55,7 +55,7 @@ def _placed(request: OpenUpload, directory: bool) -> str:
 
 
 async def open_download(manager: SandboxManager, request: OpenDownload, emit: Emit) -> dict[str, Any]:
-    """Opens a download, and gives the `path` that it comes from, its `type` and its `size`, as far as is known.
+    """Opens a download, and gives the `path` that it comes from and the `type` of what is there.
 
     Raises:
         RemoteFileNotFoundError: There is nothing at the path.
@@ -64,14 +64,12 @@ async def open_download(manager: SandboxManager, request: OpenDownload, emit: Em
     async with leased(manager, request, emit) as lease:
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if info.type is FileType.DIR:
-            tree = TreeDownload(manager, lease, request, info.path)
-            size = await tree.size()
-            tree.begin()
-            return {"path": info.path, "type": "dir", "size": size}
+            await TreeDownload(manager, lease, request, info.path).pack()
+            return {"path": info.path, "type": "dir"}
         if request.names:
             raise RemotePathError(f"{request.path} is a file")
-        FileDownload(manager, lease, request).begin()
-        return {"path": info.path, "type": "file", "size": info.size}
+        FileDownload(manager, lease, request, info.size).begin()
+        return {"path": info.path, "type": "file"}
 
 
 def _no_such_transfer() -> InvalidRequestError:
@@ -89,12 +87,12 @@ async def send_piece(manager: SandboxManager, request: SendPiece, emit: Emit) ->
 
 
 async def receive_piece(manager: SandboxManager, request: ReceivePiece, emit: Emit) -> dict[str, Any]:
-    """Gives the next piece of a download; an empty one at its end."""
+    """Gives the next piece of a download, an empty one at its end, and the `size` of all as far as is known."""
     download = manager.kept.get(request.transfer)
     if not isinstance(download, Download):
         raise _no_such_transfer()
     await _keep_alive(manager, request, download, emit)
-    return {"content": await download.receive()}
+    return {"content": await download.receive(), "size": download.size}
 
 
 async def _keep_alive(

@@ -10,15 +10,17 @@ import asyncio
 import uuid
 from typing import Final
 
-from e2b_magic.sandboxes.files import quoted
+from e2b_magic.sandboxes.files import quoted, shell
 from e2b_magic.sandboxes.finishing import started
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
-from e2b_magic.sandboxes.tar_script import TarScript, pack_script, unpack_script
+from e2b_magic.sandboxes.tar_script import TarScript, pack_script, unpack_scripts
 from e2b_magic.sandboxes.transfer import AHEAD, Download, Upload
 from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
 
+_DIGITS: Final = 19
+"""More than any number of bytes has."""
 _WRITING: Final = 0.5
 """How long to wait for the parts under way when a transfer breaks off, in seconds."""
 
@@ -42,7 +44,8 @@ class TreeUpload(Upload):
         self.target = request.path
         self._new = new
         self._parts = _parts()
-        self._unpacking = TarScript(lease.sandbox, request, unpack_script(self._parts, quoted(self.target)))
+        script, self._removal = unpack_scripts(self._parts, quoted(self.target))
+        self._unpacking = TarScript(lease.sandbox, request, script)
         self._sent = 0
         self._room = asyncio.Semaphore(AHEAD)
         self._writing: list[asyncio.Task[None]] = []
@@ -50,7 +53,6 @@ class TreeUpload(Upload):
     async def send(self, piece: bytes) -> None:
         """See `Upload.send`."""
         await self._room.acquire()
-        self._unpacking.check()
         before = self._writing[-1:]
         for task in before:
             if task.done():
@@ -83,6 +85,8 @@ class TreeUpload(Upload):
             for task in self._writing:
                 task.cancel()
         await self._unpacking.stop()
+        if not self._unpacking.well:
+            await shell(self.lease.sandbox, self.request, self._removal)
 
 
 class TreeDownload(Download):
@@ -101,46 +105,48 @@ class TreeDownload(Download):
         self._path = path
         self._packing: TarScript | None = None
         self._told = ""
-        self._lines: asyncio.Queue[str] = asyncio.Queue()
+        self._ready = asyncio.Semaphore(0)
 
-    async def size(self) -> int:
-        """Starts the packing, and gives how many bytes there are, as far as is known."""
+    async def pack(self) -> None:
+        """Starts the packing, and gives when there is something."""
         if self.request.names:
             names = "".join(f"./{name}\0" for name in self.request.names)
             await self.lease.sandbox.files.write(f"{self._parts}.names", names, user=self.request.user)
         script = pack_script(self._parts, quoted(self._path), AHEAD, listed=bool(self.request.names))
         self._packing = TarScript(self.lease.sandbox, self.request, script, self._hear)
-        line = await self._line(self._packing)
-        return int((line or "").partition(" ")[2] or 0)
+        self.begin()
 
     async def _hear(self, text: str) -> None:
         *lines, self._told = (self._told + text).split("\n")
         for line in lines:
-            self._lines.put_nowait(line)
+            count = line.partition("\t")[0]
+            if line == "part":
+                self._ready.release()
+            elif count.isdecimal() and len(count) < _DIGITS:
+                self.size = int(count)
 
-    async def _line(self, packing: TarScript) -> str | None:
-        """Gives the next line that the script tells, None when it has ended; raises what it failed with."""
-        asking = asyncio.create_task(self._lines.get())
+    async def _next(self, packing: TarScript) -> bool:
+        """Waits for the next part, and says whether there is one; raises what the script failed with."""
+        asking = asyncio.create_task(self._ready.acquire())
         try:
             await asyncio.wait([asking, packing.ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
             asking.cancel()
-        if asking.done():
-            return asking.result()
-        packing.check()
-        return None
+        if not asking.done():
+            packing.check()
+        return asking.done()
 
     async def _bring(self) -> None:
         packing, number = self._packing, 0
-        assert packing is not None  # noqa: S101  `size` has been asked for
-        while await self._line(packing) is not None:
-            path, user = f"{self._parts}/{number}", self.request.user
-            part = await self.lease.sandbox.files.read(path, format="bytes", user=user, request_timeout=0)
+        assert packing is not None  # noqa: S101  `pack` has started it
+        while await self._next(packing):
+            await self._stream(f"{self._parts}/{number}")
             await packing.tell("\n")
-            await self.pieces.put(bytes(part))
             number += 1
 
     async def _clear_away(self) -> None:
         await super()._clear_away()
         if self._packing is not None:
             await self._packing.stop()
+            if not self._packing.well:
+                await shell(self.lease.sandbox, self.request, f"rm -rf -- {self._parts} {self._parts}.names")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,63 @@ def test_an_interrupted_download_leaves_nothing(client: Client, tmp_path: Path) 
             client.download(remote, tmp_path / "got", on_progress=interrupt)
         assert not list(tmp_path.iterdir())
     assert _run(client, "find /tmp -name '.e2b-magic*'") == ""
+
+
+def _numbered(root: Path, content: bytes) -> Path:
+    """Makes a tree whose files together need several parts."""
+    root.mkdir()
+    for number in range(12):
+        (root / f"{number:02}").write_bytes(content)
+    return root
+
+
+@pytest.mark.parametrize("verb", ["upload", "upload_changes"])
+@pytest.mark.parametrize("there", ["new", "there"])
+def test_an_interrupted_tree_leaves_what_was_there(client: Client, tmp_path: Path, verb: str, there: str) -> None:
+    """A Ctrl-C in the middle is over within two seconds; no file has changed, and no part is left."""
+    place = f"interrupted-{verb}-{there}"
+    if there == "there":
+        client.upload(_numbered(tmp_path / "old", b"old"), place)
+    tree, interrupted = _numbered(tmp_path / "tree", os.urandom(1_500_000)), 0.0
+
+    def interrupt(done: int, total: int) -> None:
+        nonlocal interrupted
+        if done > total // 2:
+            interrupted = time.monotonic()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        getattr(client, verb)(tree, place, on_progress=interrupt)
+    assert time.monotonic() - interrupted < 2
+    found = _run(client, f"ls -A /tmp ~ | grep e2b-magic; cat {place}/* 2>/dev/null; true")
+    assert found == ("old" * 12 if there == "there" else "")
+    assert getattr(client, verb)(tree, place).files == 12
+    assert _run(client, f"sha256sum < {place}/07").split()[0] == hashlib.sha256((tree / "07").read_bytes()).hexdigest()
+
+
+def test_an_interrupted_tree_from_the_sandbox_leaves_what_was_here(client: Client, tmp_path: Path) -> None:
+    """Each file here is the old one or the new one, whole, and no archive is left in the sandbox."""
+    client.upload(_numbered(tmp_path / "tree", b"n" * 1_500_000), "interrupted-get")
+    old = _numbered(tmp_path / "old", b"old")
+
+    def interrupt(done: int, total: int) -> None:
+        if done > 9_000_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.download("interrupted-get", old, on_progress=interrupt)
+    assert {path.name for path in old.iterdir()} == {f"{number:02}" for number in range(12)}
+    assert {path.read_bytes() for path in old.iterdir()} == {b"old", b"n" * 1_500_000}
+    assert _run(client, "ls -A /tmp | grep e2b-magic; true") == ""
+
+
+def test_a_tree_of_what_is_not_excluded_comes_back(client: Client, tmp_path: Path) -> None:
+    """Patterns hold on the way back, progress counts what comes, and what leaves nothing over is one clear line."""
+    client.upload(_tree(tmp_path / "here"), "partly")
+    result = client.download("partly", tmp_path / "there", exclude=["*.sh", "empty/"])
+    assert (result.files, (tmp_path / "there" / "pkg" / "empty").exists()) == (2, False)
+    with pytest.raises(InvalidRequestError, match="partly holds nothing that is not excluded"):
+        client.download("partly", tmp_path / "nothing", exclude=["*"])
 
 
 def test_sync_brings_what_changed_and_nothing_else(client: Client, tmp_path: Path) -> None:

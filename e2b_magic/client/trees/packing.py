@@ -21,11 +21,12 @@ _KINDS: Final = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfil
 # Name, mode, owner, group, size, time, checksum, kind, link and GNU's magic; NULs from there on. A number has as many
 # octal digits as its field has room for beside a NUL.
 _HEADER: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s247x")
+_READING: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NOBODY: Final = b"0000000"
-_BLANK: Final = b" " * 8
 _MAGIC: Final = b"ustar  "
 _NAME, _NUMBER = 100, 8**11
-_CHECKSUM: Final = slice(148, 156)
+# What the checksum, the sum of all bytes, is made of in every header: its own field counts as blanks.
+_SAME: Final = sum(2 * _NOBODY + 8 * b" " + _MAGIC)
 
 
 def pieces_of(path: Path, size: int) -> Iterator[bytes]:
@@ -59,22 +60,41 @@ def _blocks(root: Path, entries: Iterable[TreeEntry], size: int) -> Iterator[byt
     for entry in entries:
         yield _header(entry)
         if entry.type == "file":
-            yield from _content(f"{above}/{entry.name}", entry.size, size)
-            yield bytes(-entry.size % tarfile.BLOCKSIZE)
+            path = f"{above}/{entry.name}"
+            if entry.size < size:
+                yield _whole(path, entry.size)
+            else:
+                yield from _in_pieces(path, entry.size, size)
+            if padding := -entry.size % tarfile.BLOCKSIZE:
+                yield bytes(padding)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _content(path: str, expected: int, size: int) -> Iterator[bytes]:
+def _whole(path: str, expected: int) -> bytes:
+    # Without a file object, which asks the system twice as much as the reading does.
+    descriptor = os.open(path, _READING)
+    try:
+        content = os.read(descriptor, expected + 1)  # a byte more than there should be tells whether it has grown
+    finally:
+        os.close(descriptor)
+    if len(content) != expected:
+        raise _changed(path)
+    return content
+
+
+def _in_pieces(path: str, expected: int, size: int) -> Iterator[bytes]:
     left = expected
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  ten thousand paths take longer with pathlib
-        # A byte more than there should be, so that one look tells whether the file has grown.
-        while left >= 0 and (piece := file.read(min(left + 1, size))):
-            left -= len(piece)
-            yield piece
-            if not left and len(piece) < size:
-                return  # a read that gave less than it might have is the last one, of a file on a disk
+    for piece in pieces_of(Path(path), size):
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
     if left:
-        raise FileError(f"{path} changed while it was read: try again when nothing writes to it")
+        raise _changed(path)
+
+
+def _changed(path: str) -> FileError:
+    return FileError(f"{path} changed while it was read: try again when nothing writes to it")
 
 
 def _header(entry: TreeEntry) -> bytes:
@@ -85,8 +105,8 @@ def _header(entry: TreeEntry) -> bytes:
     if max(len(name), len(target)) > _NAME or entry.size >= _NUMBER or not 0 <= modified < _NUMBER:
         return _tarfiles_header(entry, kind)
     mode, length, time = b"%07o" % entry.mode, b"%011o" % entry.size, b"%011o" % modified
-    block = _HEADER.pack(name, mode, _NOBODY, _NOBODY, length, time, _BLANK, kind, target, _MAGIC)
-    return b"%b%06o\x00 %b" % (block[: _CHECKSUM.start], sum(block), block[_CHECKSUM.stop :])
+    total = _SAME + sum(b"".join((name, mode, length, time, kind, target)))
+    return _HEADER.pack(name, mode, _NOBODY, _NOBODY, length, time, b"%06o\x00 " % total, kind, target, _MAGIC)
 
 
 def _tarfiles_header(entry: TreeEntry, kind: bytes) -> bytes:

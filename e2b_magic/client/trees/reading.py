@@ -7,19 +7,24 @@ that cannot be meant.
 
 from __future__ import annotations
 
+import struct
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 _BLOCK: Final = tarfile.BLOCKSIZE
+# Name, mode, size, time, checksum, kind, link, magic, and what stands there in POSIX's own format.
+_HEADER: Final = struct.Struct("100s8s16x12s12s8sc100s6s82x155s12x")
+_POSIX: Final = b"ustar\0"
+_KINDS: Final = {tarfile.AREGTYPE: tarfile.REGTYPE}
 _LONG_NAME: Final = {tarfile.GNUTYPE_LONGNAME: "name", tarfile.GNUTYPE_LONGLINK: "target"}
 _LONGEST_NAME: Final = 64 * 1024
 """Bytes of a name or a link's target: far more than any file system takes."""
 _LARGEST: Final = 1 << 62
 _PADDING: Final = 64 * 1024
 """Bytes that may follow an archive's end: tar fills its last record, which has 10 KiB."""
-_EMPTY: Final = frozenset(b"123456")
+_EMPTY: Final = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 """The kinds that have no content, whatever their size says: links, devices, directories, pipes."""
 _FOREIGN: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_SPARSE)
 
@@ -72,13 +77,16 @@ class Archive:
             if (field := _LONG_NAME.get(member.kind)) is not None:
                 long[field] = self._long_name(member.size)
                 continue
-            member.name, member.target = long.get("name", member.name), long.get("target", member.target)
-            long.clear()
+            if long:
+                member.name, member.target = long.get("name", member.name), long.get("target", member.target)
+                long.clear()
             self._unread = member.size
             yield member
-            for _ in self.content():
-                pass
-            self._take(-member.size % _BLOCK)
+            if self._unread:
+                for _ in self.content():
+                    pass
+            if padding := -member.size % _BLOCK:
+                self._take(padding)
         self._end()
 
     def _end(self) -> None:
@@ -123,25 +131,24 @@ class Archive:
         block = self._take(_BLOCK)
         if not block[0] and not any(block):
             return None
+        name, mode, size, modified, checksum, kind, target, magic, prefix = _HEADER.unpack(block)
         try:
             # The sum of all bytes, its own field counted as blanks.
-            if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * ord(" "):
+            if _number(checksum) != sum(block.rstrip(b"\0")) - sum(checksum) + 8 * ord(" "):
                 raise DamagedArchiveError("a sum is wrong")
-            mode, size, modified = _number(block[100:108]), _number(block[124:136]), _number(block[136:148])
+            mode, size, modified = _number(mode), _number(size), _number(modified)
         except ValueError:
             raise DamagedArchiveError("a number cannot be read") from None
-        name = _text(block[:100])
-        if block[257:263] == b"ustar\0" and block[345]:  # POSIX's own, which has room for a long name's beginning
-            name = f"{_text(block[345:500])}/{name}"
-        kind = block[156:157]
-        if kind == tarfile.AREGTYPE:
-            kind = tarfile.REGTYPE
         if kind in _FOREIGN:
             raise DamagedArchiveError("it is not of GNU's format")
-        if not (0 <= size < _LARGEST and abs(modified) < _LARGEST):
+        if not (0 <= size < _LARGEST and -_LARGEST < modified < _LARGEST):
             raise DamagedArchiveError("a number cannot be meant")
-        size = 0 if block[156] in _EMPTY else size
-        return Member(name, kind, size, mode, modified, _text(block[157:257]))
+        path = _text(name)
+        if magic == _POSIX and prefix[0]:  # where POSIX has room for the beginning of a long name
+            path = f"{_text(prefix)}/{path}"
+        if kind in _EMPTY:
+            size = 0
+        return Member(path, _KINDS.get(kind, kind), size, mode, modified, _text(target) if target[0] else "")
 
 
 def _text(field: bytes) -> str:

@@ -18,7 +18,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from e2b_magic.client.trees.placing import Names, beside, folds_names, replace_file, write_new_file
+from e2b_magic.client.trees.placing import Habits, Names, beside, habits_of, replace_file, write_new_file
 from e2b_magic.client.trees.reading import Archive, DamagedArchiveError, Member
 from e2b_magic.exceptions import FileError
 
@@ -46,7 +46,7 @@ class Unpacking:
         self._root = str(beside(destination) if self._new else destination)
         self._directories: set[tuple[str, ...]] = {()}
         self._times: list[tuple[str, int, int]] = []
-        self._names = Names()
+        self._habits, self._names = Habits(), Names()
 
     def unpack(self, pieces: Iterable[bytes]) -> None:
         """Writes what an archive holds.
@@ -59,7 +59,8 @@ class Unpacking:
         """
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
-            self._names = Names(folded=folds_names(Path(self._root)))
+            self._habits = habits_of(Path(self._root))
+            self._names = Names(folded=self._habits.folds_names)
             archive = Archive(pieces)
             for member in archive.members():
                 self._place(member, archive)
@@ -102,7 +103,7 @@ class Unpacking:
         return os.path.join(self._root, *parts)  # noqa: PTH118  ten thousand paths are three times as slow with pathlib
 
     def _parts(self, name: str) -> tuple[str, ...]:
-        parts = tuple(part for part in name.split("/") if part not in ("", "."))
+        parts = tuple([part for part in name.split("/") if part and part != "."])
         if name.startswith("/") or ".." in parts or (_FOREIGN and any(_FOREIGN & set(part) for part in parts)):
             raise FileError(f"The archive holds {name!r}, which may lead out of {self.destination}: it is refused")
         return parts
@@ -119,9 +120,11 @@ class Unpacking:
         self._directories.add(parts)
 
     def _write(self, path: str, member: Member, archive: Archive) -> None:
-        # In a tree that nobody has seen yet there is nothing to keep until the new file is whole.
-        write = write_new_file if self._new else replace_file
-        write(path, archive.content(), mode=member.mode & 0o777, modified=member.modified)
+        mode, modified = member.mode & 0o777, member.modified
+        if self._new:  # in a tree that nobody has seen yet there is nothing to keep until the new file is whole
+            write_new_file(path, archive.content(), mode=mode, modified=modified, kept=self._habits.kept)
+        else:
+            replace_file(path, archive.content(), mode=mode, modified=modified)
         self.files += 1
         self.size += member.size
 

@@ -101,7 +101,10 @@ class SendPiece(_OnTransfer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivePiece(_OnTransfer):
-    """Ask for the next piece of a download; the answer's `content` is empty at the end."""
+    """Ask for the next piece of a download.
+
+    The answer's `content` is empty at the end; its `size` is what there is in all, as far as is known by then.
+    """
 
     type: ClassVar[str] = "receive_piece"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from e2b_magic.client.trees.packing import pack
-from e2b_magic.client.trees.placing import folds_names
+from e2b_magic.client.trees.placing import Habits, habits_of
 from e2b_magic.client.trees.scanning import Exclusions, scan
 from e2b_magic.client.trees.unpacking import Unpacking
 from e2b_magic.exceptions import FileError
@@ -219,7 +219,7 @@ def test_names_that_a_file_system_takes_for_one_are_kept_apart(
     destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where case does not count, as on macOS, the first of two names stays whole and the second is named."""
-    monkeypatch.setattr("e2b_magic.client.trees.unpacking.folds_names", lambda directory: True)
+    monkeypatch.setattr("e2b_magic.client.trees.unpacking.habits_of", lambda directory: Habits(folds_names=True))
     members: list[Member] = [
         ("D/Readme", {"text": "first"}),
         ("d/README", {"text": "second"}),
@@ -234,7 +234,7 @@ def test_names_that_a_file_system_takes_for_one_are_kept_apart(
 
 def test_this_file_system_tells_case_apart(tmp_path: Path) -> None:
     """The look at the file system leaves nothing behind."""
-    assert folds_names(tmp_path) is (tmp_path.with_name(tmp_path.name.swapcase())).exists()
+    assert habits_of(tmp_path).folds_names is (tmp_path.with_name(tmp_path.name.swapcase())).exists()
     assert not list(tmp_path.iterdir())
 
 
