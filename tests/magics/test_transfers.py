@@ -78,6 +78,7 @@ def test_sync_watches_until_it_is_interrupted(cells: Notebook, there: Configurat
                     break
             time.sleep(0.2)
         other.close()
+        time.sleep(0.5)  # the file is there a moment before the cell says so
         _thread.interrupt_main()
 
     thread = threading.Thread(target=change)
