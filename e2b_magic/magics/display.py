@@ -99,11 +99,10 @@ class Table(list[T]):
     def _repr_html_(self) -> str:
         if not self:
             return f"<em>{html.escape(self._empty)}</em>"
-        head = "".join(f"<th>{html.escape(column.title)}</th>" for column in self._columns)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in self._cells()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{html.escape(self._more)}"
+        right = [column.right for column in self._columns]
+        head = _row([column.title for column in self._columns], right, tag="th")
+        rows = "".join(_row(cells, right) for cells in self._cells())
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>{html.escape(self._more)}"
 
 
 class Card(dict[str, str]):
@@ -116,10 +115,7 @@ class Card(dict[str, str]):
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(_short(value, VALUE))}</td></tr>"
-            for name, value in self.items()
-        )
+        rows = "".join(f"<tr>{_cell(name, tag='th')}{_cell(_short(value, VALUE))}</tr>" for name, value in self.items())
         return f"<table><tbody>{rows}</tbody></table>"
 
 
@@ -142,6 +138,16 @@ class Content(bytes):
     def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
         more = "…" if len(self) > WIDTH else ""
         printer.text(f"<{size(len(self))}: {bytes(self[:WIDTH])!r}{more}>")
+
+
+def _row(cells: Sequence[str], right: Sequence[bool], *, tag: str = "td") -> str:
+    inner = "".join(_cell(cell, right=one, tag=tag) for cell, one in zip(cells, right, strict=True))
+    return f"<tr>{inner}</tr>"
+
+
+def _cell(text: str, *, right: bool = False, tag: str = "td") -> str:
+    # Said of every cell: Jupyter's own style sheet has all of them on the right, where no command can be read.
+    return f'<{tag} style="text-align:{"right" if right else "left"}">{html.escape(text)}</{tag}>'
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:

@@ -82,6 +82,7 @@ def wait(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
     try:
         job = context.client.wait_for_job(arguments.job, timeout=arguments.timeout, project=arguments.project)
     except KeyboardInterrupt:
+        context.printer().finish(interrupted=True)
         raise KeyboardInterrupt("stopped waiting; the job goes on") from None
     if context.raise_on_error and not arguments.no_raise and job.exit_code:
         raise CommandFailedError(f"{described(job)}: %e2b logs {job.id} shows what it wrote")

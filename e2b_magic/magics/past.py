@@ -61,7 +61,7 @@ def chosen_record(context: Context, execution_id: str | None) -> ExecutionResult
 def show(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     """Shows a past execution with its output, and gives its record."""
     record = chosen_record(context, arguments.id)
-    print(_details(record), flush=True)  # before a notebook shows the standard error, which does not wait for it
+    print(f"{_details(record)}\n", flush=True)  # before a notebook shows the standard error, which does not wait for it
     printer = context.printer()
     printer.replay(record)
     printer.finish()

@@ -43,8 +43,10 @@ class Printer:
             self._turn_to(event.stream)
             self._streams[event.stream].show(event.text)
         elif isinstance(event, Progress):
-            self._turn_to("stderr")
-            self._streams["stderr"].tell(event.text)
+            # A notebook shows the standard error in red, as if something had gone wrong.
+            name: Name = "stdout" if is_kernels(sys.stdout) else "stderr"
+            self._turn_to(name)
+            self._streams[name].tell(event.text)
 
     def replay(self, result: ExecutionResult) -> None:
         """Shows a stored result's output."""

@@ -63,6 +63,15 @@ def test_a_cell_has_its_output_and_a_short_value(kernel: Kernel) -> None:
     assert "out" not in value["text/plain"]
 
 
+def test_what_the_magics_tell_is_no_error(kernel: Kernel) -> None:
+    """What we tell beside a command's output is not shown as its standard error, which a notebook has in red."""
+    execute(kernel[1], "r = %e2b run echo twice; echo err >&2")
+    messages = execute(kernel[1], "r = %e2b run echo twice; echo err >&2")
+    told, complained = text_of(messages, "stdout").splitlines(), text_of(messages, "stderr")
+    assert (told[0], complained) == ("twice", "err\n")
+    assert told[1].startswith("\x1b[2m[cached, ran ")
+
+
 def test_an_error_is_one_line(kernel: Kernel) -> None:
     """A kernel's error message holds one line of traceback."""
     messages = execute(kernel[1], "%e2b run exit 3")
