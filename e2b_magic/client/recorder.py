@@ -55,6 +55,9 @@ class Ledger:
     def succeed(self, exit_code: int) -> ExecutionResult:
         """Gives the record of a command that ran to its end, whatever its exit code."""
         failed = f"The command exited with code {exit_code}" if exit_code else None
+        if exit_code < 0:
+            # envd's code for a process that did not exit by itself; which signal it was is not told.
+            failed = "The command was ended by a signal: by kill, or by the system where memory was short"
         return self._end(Status.FAILED if exit_code else Status.SUCCESS, failed, exit_code)
 
     def fail(self, error: BaseException) -> ExecutionResult:

@@ -63,7 +63,7 @@ def _run_text(
     context: Context, arguments: argparse.Namespace, command: str, program: str, script: str
 ) -> ExecutionResult | BackgroundJob:
     """Runs a script as a command, or through a file when that would be too long."""
-    if len(command.encode("utf-8", "surrogateescape")) <= SCRIPT_LIMIT:
+    if len(command.encode("utf-8", "surrogatepass")) <= SCRIPT_LIMIT:
         return _execute(context, arguments, command)
     return _execute(context, arguments, _upload(context, arguments, program, script), cachable=False)
 

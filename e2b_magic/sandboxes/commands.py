@@ -117,9 +117,11 @@ class Execution:
         # The SDK's own timeout is a second line only: it makes the server kill the command should we not be there to
         # do it. 0 lifts its default of 60 s.
         limit = 0 if self.request.timeout is None else self.request.timeout + 10
+        # envd runs `bash -l -c TEXT`, and bash takes a text that begins with a dash for an option of its own.
+        text = f" {self.request.command}" if self.request.command.startswith("-") else self.request.command
         with translating():
             return await self.lease.sandbox.commands.run(
-                self.request.command,
+                text,
                 background=True,
                 envs=self.request.envs,
                 user=self.request.user,

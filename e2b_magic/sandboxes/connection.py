@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from e2b import AsyncSandbox
 
 from e2b_magic.config import EMBEDDED, ApiKey, Configuration
-from e2b_magic.exceptions import ConfigurationError
+from e2b_magic.exceptions import ConfigurationError, EmbeddedServerError
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -112,6 +112,10 @@ async def connect(configuration: Configuration) -> Connection:
                 f"The embedded server cannot write to {configuration.directory} ({error.strerror}): set "
                 "E2B_MAGIC_DIRECTORY to a directory that it can, or E2B_API_KEY to use E2B's cloud"
             ) from None
+        except EmbeddedServerError as error:
+            if not isinstance(error.__cause__, OSError):  # then it is not the directory that is at fault
+                raise
+            raise ConfigurationError(f"{error}, or E2B_API_KEY to use E2B's cloud") from None
         return endpoint, os.pidfd_open(endpoint.pid)
 
     _bypass_proxy()

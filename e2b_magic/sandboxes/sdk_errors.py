@@ -64,6 +64,11 @@ _ADVICE: dict[type[E2BMagicError], str] = {
 }
 
 
+_NOBODY_THERE = (
+    "The E2B server cannot be reached: try again, and if E2B_DOMAIN or E2B_API_URL is set, check that, and the network"
+)
+
+
 def translate(error: BaseException) -> E2BMagicError:
     """Gives our error for one of the SDK's.
 
@@ -77,6 +82,8 @@ def translate(error: BaseException) -> E2BMagicError:
         return InvalidRequestError(f"{unknown[0]}: the sandbox has no such user")
     if getattr(error, "status_code", None) == 409 and "killed" in str(error):
         return SandboxGoneError(_ADVICE[SandboxGoneError])  # it is being ended just now
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | ConnectionRefusedError):
+        return SandboxUnreachableError(_NOBODY_THERE)
     for theirs, ours in MAP:
         if isinstance(error, theirs):
             return ours(_ADVICE.get(ours) or _first_line(error))

@@ -228,6 +228,15 @@ def test_a_command_that_would_hold_the_cell_is_refused(
     assert bool(caller.asked) is not refused
 
 
+def test_half_a_character_is_one_line(notebook: Notebook, caller: FakeCaller) -> None:
+    """Text that no UTF-8 can hold is refused like any other slip, and nothing runs."""
+    cell = notebook("get_ipython().run_cell_magic('e2b', '', 'echo \\ud800')")
+    assert cell.stdout.splitlines() == [
+        "\x1b[31mInvalidRequestError\x1b[39m: The command holds half a character (a lone surrogate) at 5"
+    ]
+    assert caller.asked == []
+
+
 def test_a_cell_takes_options_only(notebook: Notebook) -> None:
     """Words on the cell magic's line are refused, since the script is the cell."""
     cell = notebook("%%e2b run\nls\n")

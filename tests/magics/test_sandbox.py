@@ -136,6 +136,9 @@ def test_a_cell_may_be_another_language(notebook: Notebook, program: str, script
         ("%e2b run --cwd /nowhere true", "/nowhere"),
         ("%e2b run --timeout 0.5 sleep 60", "ran longer than 0.5 s"),
         ("%e2b run no-such-program", "exited with code 127"),
+        ("%e2b run --quiet -- --help", "exited with code 127"),
+        ("%e2b run kill -9 $$", "ended by a signal"),
+        ("%e2b setup branchless --ref main", "'main' is a branch of no repository"),
         ("%%e2b_file /tmp\ntext\n", "/tmp is a directory"),
     ],
 )

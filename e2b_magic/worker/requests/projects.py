@@ -102,6 +102,8 @@ class SetupProject(_WithFiles):
             check_text(what, text)
         if self.ref.startswith("-"):
             raise InvalidRequestError(f"{self.ref!r} names no branch")
+        if self.ref and not self.git:
+            raise InvalidRequestError(f"{self.ref!r} is a branch of no repository: give that, too (git, or --git URL)")
         check_variables(self.envs)
         if self.timeout is not None and not 0 < self.timeout <= LONGEST:
             raise InvalidRequestError(f"timeout must be a number of seconds above 0, not {self.timeout!r}")
