@@ -92,10 +92,6 @@ class _Stream:
         return sys.stdout if self._name == "stdout" else sys.stderr
 
     @property
-    def _coloured(self) -> bool:
-        return is_kernels(self.target) or self.target.isatty()
-
-    @property
     def pending(self) -> bool:
         """Whether there may be something to show at the end."""
         return self._rest is not None or self._cleaner.holds
@@ -116,7 +112,11 @@ class _Stream:
         """Shows a line of our own, dim, so that nobody takes it for the command's."""
         line = one_line(text)
         start = "" if self._at_line_start else "\n"
-        self._write(f"{start}\x1b[2m{line}\x1b[22m\n" if self._coloured else f"{start}{line}\n")
+        if is_kernels(self.target):  # a notebook knows no dim, but grey
+            line = f"\x1b[90m{line}\x1b[39m"
+        elif self.target.isatty():
+            line = f"\x1b[2m{line}\x1b[22m"
+        self._write(f"{start}{line}\n")
 
     def finish(self) -> None:
         """Shows what was kept."""

@@ -69,7 +69,7 @@ def test_what_the_magics_tell_is_no_error(kernel: Kernel) -> None:
     messages = execute(kernel[1], "r = %e2b run echo twice; echo err >&2")
     told, complained = text_of(messages, "stdout").splitlines(), text_of(messages, "stderr")
     assert (told[0], complained) == ("twice", "err\n")
-    assert told[1].startswith("\x1b[2m[cached, ran ")
+    assert told[1].startswith("\x1b[90m[cached, ran ")
 
 
 def test_an_error_is_one_line(kernel: Kernel) -> None:
