@@ -20,6 +20,7 @@ import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 BASE = os.environ.get("BASE_PATH", "/") if os.environ["FOLLOWS"] == "yes" else "/"
+POSTED = []
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -28,6 +29,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Location", BASE) if moves else None
         self.end_headers()
         self.wfile.write(f"{self.path} of {os.environ.get('BASE_PATH')}".encode())
+
+    def do_POST(self):
+        POSTED.append(self.path)
+        self.send_response(303)
+        self.send_header("Location", os.environ["BASE_PATH"] + "done")
+        self.end_headers()
+        self.wfile.write(str(len(POSTED)).encode())
 
 HTTPServer(("127.0.0.1", int(os.environ.get("PORT", 8200))), Handler).serve_forever()
 """
@@ -67,6 +75,10 @@ class Browser:
         """Gives what is at a path of the server's."""
         return self._client.get(f"{self._root}{path}")
 
+    def post(self, path: str) -> httpx.Response:
+        """Gives the answer to a POST at a path of the server's."""
+        return self._client.post(f"{self._root}{path}")
+
 
 @contextmanager
 def _looking(server: Any) -> Iterator[Browser]:
@@ -91,6 +103,9 @@ def test_a_server_may_live_at_the_path_that_it_is_told(start_jupyter: Callable[.
             assert browser.get(base).text == f"{root} of {base}"
             assert browser.get(f"{base}deeper").text == f"{root}deeper of {base}"
             assert browser.get("/base/e2b-magic/preview/default/8200/deeper").text == f"{root}deeper of {base}"
+        # What has an effect is not sent twice to find out where a server lives, though its answer leads below the path.
+        assert [browser.post(f"{base}items").text for _ in range(2)] == ["1", "2"]
+        assert browser.get(base).text == f"/ of {base}"
         # Another server in its place, of which nobody has told: found again where it is, from its root on.
         job = browser.start(FOLLOWS="yes")
         assert browser.get(base).text == f"{base} of {base}"

@@ -66,6 +66,11 @@ class Route:
     proxy: tuple[SocksProxy, Route] | None = None
 
     @property
+    def through(self) -> SocksProxy | None:
+        """The sandbox's own proxy that it goes through; None for none."""
+        return self.proxy[0] if self.proxy is not None else None
+
+    @property
     def judged(self) -> Sequence[Address | None]:
         """What rules are checked on; None where no address is known."""
         return self.addresses or (None,)

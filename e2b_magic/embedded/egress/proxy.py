@@ -128,6 +128,8 @@ class _Passage:
             return True
         if self._unseen and policy.transform(self._route.destination) is not None:
             return False  # what goes through arrives without what the rules put in
+        if self._route.through != policy.proxy:
+            return False  # it passes beside the proxy that all is to go through, or by one that is not meant any more
         return all(policy.refusal(self._route.destination, address) is None for address in self._route.judged)
 
     async def run(self) -> None:

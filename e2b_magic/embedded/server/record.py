@@ -50,7 +50,7 @@ class Record:
         state: Whether it runs.
         pause_mode: What its last pause has kept: its processes too, or its files; None before the first.
         log: What happened to it.
-        changing: Held by whoever pauses, resumes, copies or removes it.
+        changing: Held by whoever pauses, resumes, copies or removes it, or changes its rules.
     """
 
     id: str

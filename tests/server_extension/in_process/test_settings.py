@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
 
 import pytest
+
+from e2b_magic.server_extension import app
 
 from .conftest import KEY, InProcess
 
@@ -70,3 +73,17 @@ def test_a_kernel_that_cannot_reach_the_server_safely_gets_no_token(
     assert KEY not in given.values()
     assert "kernels are given no worker" in caplog.text
     assert "E2BMagicApp.kernel_url" in caplog.text
+
+
+def test_a_client_that_could_not_be_made_is_made_later(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment without descriptors costs the previews of that moment, not all until the server's restart."""
+    extension, made = server.extension, server.loop.run_until_complete
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(app, "_new_preview_client", fail)
+        with pytest.raises(OSError, match="Too many"):
+            made(extension.preview_client())
+    assert not made(extension.preview_client()).is_closed
