@@ -44,7 +44,9 @@ async def main():
     )
     script = "setsid -f setsid sleep 1000; setsid -f setsid nohup sleep 1000 >/dev/null; echo up; exec sleep 1000"
     process = await sandbox.spawn(argv=["/bin/sh", "-c", script], envs={}, cwd=None, user="user", stdin=False)
-    await asyncio.sleep(0.5)
+    written = asyncio.Event()
+    asyncio.get_running_loop().add_reader(process.stdout, written.set)
+    await written.wait()
     print("up", flush=True)
     await asyncio.sleep(1000)
 
@@ -59,8 +61,8 @@ def test_nothing_outlives_the_daemon(end: signal.Signals, tmp_path: Path) -> Non
     assert daemon.stdout is not None
     try:
         assert daemon.stdout.readline() == "up\n"
+        assert _soon(lambda: _sleepers(daemon.pid) == 3)
         children = psutil.Process(daemon.pid).children(recursive=True)
-        assert len([child for child in children if child.name() == "sleep"]) == 3
         daemon.send_signal(end)
         daemon.wait(20)
         assert psutil.wait_procs(children, timeout=5)[1] == []
@@ -68,6 +70,17 @@ def test_nothing_outlives_the_daemon(end: signal.Signals, tmp_path: Path) -> Non
         daemon.kill()
         daemon.wait()
         daemon.stdout.close()
+
+
+def _sleepers(daemon: int) -> int:
+    return sum(_is_sleep(child) for child in psutil.Process(daemon).children(recursive=True))
+
+
+def _is_sleep(process: psutil.Process) -> bool:
+    try:
+        return process.name() == "sleep"
+    except psutil.NoSuchProcess:
+        return False  # a setsid that has done its work
 
 
 def test_an_interrupt_of_the_terminal_is_not_for_sandboxes(tmp_path: Path) -> None:
