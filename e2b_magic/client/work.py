@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from e2b_magic.client.cache_key import cache_key
@@ -109,7 +110,7 @@ class Work:
             await emit(event)
 
         try:
-            data = await self.call(request, listen)
+            data = await self.call(replace(request, execution=ledger.record.id), listen)
         except BaseException as error:
             record = ledger.fail(error)
             self.recorder.end(record)

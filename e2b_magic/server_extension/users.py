@@ -26,6 +26,7 @@ from e2b_magic.worker.caller import InProcessCaller
 from e2b_magic.worker.protocol import Emit, Envelope, failure
 from e2b_magic.worker.requests import REQUESTS
 from e2b_magic.worker.requests.base import PROJECT_NAME
+from e2b_magic.worker.requests.commands import EXECUTION_ID
 
 if TYPE_CHECKING:
     from e2b_magic.sandboxes.ports import PortAddress
@@ -59,6 +60,7 @@ class _Audit:
     request: str
     type: str
     project: str
+    execution: str
     began: float = field(default_factory=time.perf_counter)
 
     def end(self, envelope: Envelope) -> None:
@@ -68,6 +70,7 @@ class _Audit:
             "type": self.type,
             "project": self.project,
             "request": self.request,
+            "execution": self.execution,
             "outcome": outcome,
             "seconds": round(time.perf_counter() - self.began, 4),
         }
@@ -101,13 +104,14 @@ class UserWorker:
             payload: The request as a mapping of JSON values; an `api_key` in it is used for it alone.
             emit: Awaited with each event.
         """
-        kind, project = payload.get("type"), payload.get("project_id")
+        kind, project, execution = (payload.get(name) for name in ("type", "project_id", "execution"))
         audit = _Audit(
             self._log,
             self.configuration.user,
             request,
             kind if isinstance(kind, str) and kind in REQUESTS else "?",
             project if isinstance(project, str) and PROJECT_NAME.fullmatch(project) else "?",
+            execution if isinstance(execution, str) and EXECUTION_ID.fullmatch(execution) else "",
         )
         envelope = await self._answer(request, payload, emit)
         audit.end(envelope)

@@ -102,9 +102,11 @@ def test_a_kernels_token_opens_the_worker_alone(server: Any, bare: httpx.Client,
 
 def test_a_kernel_works_by_way_of_the_server(server: Any, kernel: Callable[[str], str], tmp_path: Any) -> None:
     """The magics in such a kernel need nothing else: the command runs, by way of the server, in the owner's sandbox."""
-    printed = kernel("%load_ext e2b_magic\n%e2b run echo from-$((6 * 7))")
+    printed = kernel("from e2b_magic import shared_client\n%load_ext e2b_magic\n%e2b run echo from-$((6 * 7))")
     assert "from-42" in printed
-    assert '"type": "execute_command"' in server.log
+    # The server's log and the kernel's history call the command by the same id.
+    identity = kernel("print(shared_client().get_execution_history()[0].id)").strip()
+    assert f'"execution": "{identity}"' in server.log
     # Without a server the same user finds the same sandbox.
     client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(server.directory)}))
     assert kernel("r = %e2b run --no-cache true\nprint(r.sandbox_id)")

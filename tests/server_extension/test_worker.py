@@ -157,13 +157,16 @@ def test_fifty_streams_at_once_are_not_mixed(http: httpx.Client) -> None:
 
 def test_the_log_has_a_line_for_each_request(http: httpx.Client, server: Any) -> None:
     """Who, what, where, how it ended and how long it took; neither the command nor a variable's value."""
-    http.post("worker", json=run("echo quiet-words", envs={"NAME": "hush-hush"}, project_id="audited"))
+    http.post(
+        "worker", json=run("echo quiet-words", envs={"NAME": "hush-hush"}, project_id="audited", execution="in-history")
+    )
     http.post("worker", json={"type": "kill_sandbox", "project_id": "audited"})
     lines = [json.loads(line.split("e2b-magic request ")[1]) for line in server.log.splitlines() if "audited" in line]
     assert [(line["type"], line["outcome"]) for line in lines] == [
         ("execute_command", "success"),
         ("kill_sandbox", "success"),
     ]
-    assert lines[0].keys() == {"user", "type", "project", "request", "outcome", "seconds"}
+    assert lines[0].keys() == {"user", "type", "project", "request", "execution", "outcome", "seconds"}
+    assert [line["execution"] for line in lines] == ["in-history", ""]
     assert "quiet-words" not in server.log
     assert "hush-hush" not in server.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from e2b_magic.worker.requests.base import Request, check_text
 
 LONGEST = 1_000_000
 """The longest timeout of a command, in seconds: envd's header has ten digits for milliseconds."""
+EXECUTION_ID = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def check_variables(envs: dict[str, str]) -> None:
@@ -56,11 +58,13 @@ class ExecuteCommand(WithCommand):
     Attributes:
         timeout: Seconds after which the command is killed; None lets it run.
         stdin: What it reads from its standard input, in base64; nothing when None. Left out of every repr.
+        execution: The id under which the asker's history has it, for a server's log; empty when it has none.
     """
 
     type: ClassVar[str] = "execute_command"
     timeout: float | None = None
     stdin: str | None = field(default=None, repr=False)
+    execution: str = ""
 
     def __post_init__(self) -> None:
         WithCommand.__post_init__(self)
@@ -68,3 +72,5 @@ class ExecuteCommand(WithCommand):
             raise InvalidRequestError(
                 f"timeout must be a number of seconds above 0 and at most {LONGEST:,}, not {self.timeout!r}"
             )
+        if self.execution and not EXECUTION_ID.fullmatch(self.execution):
+            raise InvalidRequestError("An execution's id must be 1 to 64 of a-z, 0-9 and '-'")

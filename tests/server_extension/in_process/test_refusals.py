@@ -101,6 +101,7 @@ BAD = [
     (b'{"type": ["ls"]}', "Unknown request type"),
     (_run(project_id="../etc"), "cannot name a project"),
     (_run(colour="red"), "does not take colour"),
+    (_run(execution="two\nlines"), "An execution's id must be"),
     (_run(api_key=7), "api_key must be a string"),
     (_run(api_key="e2b_\n x"), "holds characters that no E2B API key has"),
 ]
