@@ -48,12 +48,12 @@ def test_a_long_history_pages_and_filters(history: PanelPage) -> None:
     history.sees("1 to 25, newest first")
     history.row("echo 09999").wait_for()
     nodes, times = _nodes(history), []
-    for page in range(1, 21):
+    for page in range(1, 11):
         began = time.perf_counter()
         history.press("Next")
         history.sees(f"{page * 25 + 1:,} to {page * 25 + 25:,}")
         times.append(time.perf_counter() - began)
-    history.row("echo 09499").wait_for()
+    history.row("echo 09749").wait_for()
     filtering = []
     for text, seen in (("echo 00", "echo 00999"), ("no such command", "Nothing was run"), ("00042", "echo 00042")):
         began = time.perf_counter()

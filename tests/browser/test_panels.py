@@ -322,10 +322,12 @@ def test_ten_thousand_lines_leave_the_page_free(panel: PanelPage) -> None:
     """
     page = panel.page
     other = PanelPage(page, 1)
+    panel.turn_to("Run").run("exit 7")
+    panel.badge("exit 7")
     other.turn_to("Sandbox").sees("ends in")
     plain = [float(page.evaluate(_MEASURE_PLAIN)) for _ in range(10)]
     before = page.evaluate("performance.memory.usedJSHeapSize")
-    script = "import time; [(print('line', n, 'x' * 60, flush=True), time.sleep(0.0005)) for n in range(10000)]"
+    script = "import time; [(print('line', n, 'x' * 60, flush=True), time.sleep(0.0002)) for n in range(10000)]"
     panel.turn_to("Run").run(f'python3 -c "{script}" && echo the end')
     panel.output("line 1")
     times: list[float] = []
