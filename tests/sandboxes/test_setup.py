@@ -263,8 +263,12 @@ def test_a_vite_project_is_installed_and_served(client: Client) -> None:
     assert '<div id="root">' in _run(client, f"curl -s localhost:{job.port}")
     assert "It works" in _run(client, f"curl -s localhost:{job.port}/src/App.jsx")
     source = client.read_text("vite/src/App.jsx")
-    client.write_file("vite/src/App.jsx", source.replace("It works", "It changed"))
-    assert "It changed" in _run(client, f"curl -s localhost:{job.port}/src/App.jsx")
+    # Vite serves before it watches: an edit that comes while it still looks round is not noticed, ever.
+    seen, deadline = "", time.monotonic() + 20
+    while "It changed" not in seen and time.monotonic() < deadline:
+        client.write_file("vite/src/App.jsx", source.replace("It works", "It changed"))
+        seen = _run(client, f"sleep 0.2; curl -s localhost:{job.port}/src/App.jsx")
+    assert "It changed" in seen
     assert project.dev == "npm run dev"
     client.stop_job(job)
 
