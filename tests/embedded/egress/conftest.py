@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,7 @@ class Names:
             "other.test": [OTHER],
             "inside.test": [FORBIDDEN],
             "mixed.test": [FORBIDDEN, PUBLIC],
+            "slow.test": [PUBLIC],
         }
         self.asked: list[str] = []
 
@@ -72,6 +73,28 @@ class Names:
         if name not in self.known:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [ipaddress.ip_address(text) for text in self.known[name]]
+
+
+@dataclass
+class SlowNames:
+    """A resolver that gives the addresses of slow.test when it is told to.
+
+    Attributes:
+        names: What gives all others, and slow.test's in the end.
+        asked: That slow.test is being looked up.
+        release: Tells it to.
+    """
+
+    names: Names
+    asked: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def look_up(self, name: str) -> list[Address]:
+        """Gives a name's addresses."""
+        if name == "slow.test":
+            self.asked.set()
+            assert self.release.wait(20)
+        return self.names.look_up(name)
 
 
 class HostServer:
@@ -333,6 +356,13 @@ def serving(launcher: Launcher, tmp_path: Path) -> Iterator[Serving]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def slow(names: Names, gateway: Gateway, serving: Serving) -> tuple[InProcess, SlowNames]:
+    """Gives a server whose gateway is long in looking slow.test up, and what releases it."""
+    slow_names = SlowNames(names)
+    return serving(replace(gateway, look_up=slow_names.look_up)), slow_names
 
 
 @pytest.fixture

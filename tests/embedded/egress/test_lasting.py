@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Literal
 
 import pytest
@@ -9,7 +10,7 @@ from e2b import Sandbox
 
 from tests.embedded.in_process import InProcess
 
-from .conftest import OTHER, PUBLIC, Listener, Speak
+from .conftest import OTHER, PUBLIC, Listener, SlowNames, Speak
 
 pytestmark = pytest.mark.sandbox
 
@@ -42,3 +43,45 @@ def test_a_fork_has_the_rules_of_its_origin(served: InProcess, public: Listener,
     assert copied.connect(PUBLIC, public.port).startswith(b"HTTP/1.1 403 ")
     assert b"hello" in Speak(sandbox).connect(PUBLIC, public.port)
     assert other.visits == 0
+
+
+def _put(served: InProcess, sandbox: Sandbox) -> int:
+    """Denies everything, by a proxy whose name is long in being looked up; gives the answer's status."""
+    change = {"denyOut": ["0.0.0.0/0"], "egressProxy": {"address": "slow.test:1080"}}
+    with served.control() as control:
+        return control.put(f"/sandboxes/{sandbox.sandbox_id}/network", json=change, timeout=30).status_code
+
+
+def _rest(sandbox: Sandbox) -> None:
+    sandbox.pause(mode="filesystem")
+    sandbox.connect()
+
+
+def test_a_change_that_takes_long_is_not_lost(slow: tuple[InProcess, SlowNames]) -> None:
+    """Rules that are answered with success are in force, also where the sandbox is paused while they are checked."""
+    served, names = slow
+    sandbox = Sandbox.create(**served.options)
+    with ThreadPoolExecutor(2) as pool:
+        putting = pool.submit(_put, served, sandbox)
+        assert names.asked.wait(20)
+        resting = pool.submit(_rest, sandbox)
+        wait([resting], timeout=1)  # it gets as far as it can
+        names.release.set()
+        resting.result(30)
+        assert putting.result(30) == 204
+    live = served.sandboxes.get(sandbox.sandbox_id)
+    assert live is not None
+    assert live.egress.policy.denied
+    assert live.egress.policy.proxy is not None
+
+
+def test_a_change_of_what_is_killed_is_no_success(slow: tuple[InProcess, SlowNames]) -> None:
+    """A sandbox that is killed while its new rules are checked is told to be gone."""
+    served, names = slow
+    sandbox = Sandbox.create(**served.options)
+    with ThreadPoolExecutor(1) as pool:
+        putting = pool.submit(_put, served, sandbox)
+        assert names.asked.wait(20)
+        assert sandbox.kill()
+        names.release.set()
+        assert putting.result(30) == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -15,9 +16,34 @@ from e2b_magic.embedded.egress.addresses import Guard
 from e2b_magic.embedded.egress.gateway import Gateway
 from tests.embedded.in_process import InProcess
 
-from .conftest import ALL, FORBIDDEN, OTHER, PUBLIC, Listener, Names, Serving, Socks, Speak
+from .conftest import (
+    ALL,
+    FORBIDDEN,
+    OTHER,
+    PUBLIC,
+    TUNNEL,
+    Listener,
+    Names,
+    Serving,
+    SlowNames,
+    Socks,
+    Speak,
+    until,
+)
 
 pytestmark = pytest.mark.sandbox
+
+
+# Holds a tunnel open, and says how it ends.
+_HOLD = """
+connection = tunnel("ok.test", {port})
+try:
+    while connection.recv(100):
+        pass
+    print("ended")
+except ConnectionResetError:
+    print("cut")
+"""
 
 
 def _proxied(served: InProcess, port: int, host: str = PUBLIC, **network: Any) -> Speak:
@@ -105,3 +131,41 @@ def test_its_password_is_told_by_nobody(served: InProcess, socks: Socks) -> None
     assert record is not None
     assert "canary" not in repr(record.creation)
     assert "canary" not in sandbox.commands.run("cat /proc/*/environ | tr '\\0' '\\n'; true").stdout
+
+
+def _held(sandbox: Sandbox, port: int) -> Any:
+    sandbox.files.write("/tmp/hold.py", TUNNEL + _HOLD.format(port=port))
+    return sandbox.commands.run("python3 -u /tmp/hold.py", background=True, timeout=60)
+
+
+def test_what_passes_beside_it_is_cut(served: InProcess, socks: Socks, public: Listener) -> None:
+    """A tunnel ends when a proxy is set that it does not go through, or its own is not meant any more."""
+    sandbox = Sandbox.create(**served.options)
+    direct = _held(sandbox, public.port)
+    until(lambda: public.visits == 1)
+    own: Any = {"address": f"{PUBLIC}:{socks.port}"}
+    sandbox.update_network({"egress_proxy": own})
+    assert direct.wait().stdout == "cut\n"
+    socks.echoes = True  # and so waits for what it is told
+    kept = _held(sandbox, public.port)
+    until(lambda: len(socks.asked) == 1)
+    sandbox.update_network({"egress_proxy": own, "deny_out": [OTHER]})
+    assert sandbox.commands.run("pgrep -f hold.py", timeout=20).exit_code == 0
+    sandbox.update_network({"deny_out": [OTHER]})
+    assert kept.wait().stdout == "cut\n"
+    assert public.visits == 1
+
+
+def test_what_is_looked_up_when_it_is_set_does_not_pass_beside_it(
+    slow: tuple[InProcess, SlowNames], socks: Socks, public: Listener
+) -> None:
+    """A request whose name is still looked up when a proxy is set is refused, and its host not dialled."""
+    served, names = slow
+    speak = Speak(Sandbox.create(**served.options))
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(speak.connect, "slow.test", public.port)
+        assert names.asked.wait(20)
+        speak.sandbox.update_network({"egress_proxy": {"address": f"{PUBLIC}:{socks.port}"}})
+        names.release.set()
+        assert asking.result(30).startswith(b"HTTP/1.1 403 ")
+    assert public.visits == 0
