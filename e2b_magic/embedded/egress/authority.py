@@ -6,11 +6,12 @@ certificates, are made when they are first needed and are in memory only.
 
 from __future__ import annotations
 
-import importlib.util
+import functools
+import importlib
 import os
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,22 +21,45 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
-# Longer than a server lives; and from before it, for a sandbox's clock is this machine's, which may be set back.
+# Longer than a server lives: a sandbox is told once whom to trust.
+_OWN_LIFE = timedelta(days=3650)
+# A host's is made anew when half of this is over; and is from before it, for a sandbox's clock is this machine's, which
+# may be set back.
 _LIFE, _BEFORE = timedelta(days=90), timedelta(days=1)
 _MOST_CONTEXTS = 256
 
 
-class Authority:
-    """An authority of a server's own, which takes the package `cryptography`."""
+def _now() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self) -> None:
-        self._contexts: dict[str, ssl.SSLContext] = {}
+
+@functools.cache
+def _is_importable() -> bool:
+    """Whether it can be imported: of another system, or half installed, it is found and cannot."""
+    try:
+        importlib.import_module("cryptography.x509")
+    except ImportError:
+        return False
+    return True
+
+
+class Authority:
+    """An authority of a server's own, which takes the package `cryptography`.
+
+    Args:
+        now: Gives the time.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = _now) -> None:
+        self._now = now
+        # Each with the time from which on it is made anew.
+        self._contexts: dict[str, tuple[ssl.SSLContext, datetime]] = {}
         self._making = threading.Lock()
 
     @property
     def available(self) -> bool:
-        """Whether the package is there."""
-        return importlib.util.find_spec("cryptography") is not None
+        """Whether the package is there, and works; takes some milliseconds at first."""
+        return _is_importable()
 
     @property
     def certificate(self) -> str:
@@ -52,11 +76,13 @@ class Authority:
             name: The host's name.
         """
         with self._making:
-            if name not in self._contexts:
+            context, until = self._contexts.get(name, (None, None))
+            if context is None or until is None or self._now() >= until:
                 if len(self._contexts) >= _MOST_CONTEXTS:
                     self._contexts.clear()
-                self._contexts[name] = self._make_context(name)
-            return self._contexts[name]
+                context = self._make_context(name)
+                self._contexts[name] = (context, self._now() + _LIFE / 2)
+            return context
 
     @cached_property
     def _own(self) -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
@@ -66,7 +92,7 @@ class Authority:
 
         key = ec.generate_private_key(ec.SECP256R1())
         name = _named("e2b-magic: this machine's embedded server")
-        begun = _begun(name, name, key.public_key()).add_extension(
+        begun = _begun(name, name, key.public_key(), self._now(), _OWN_LIFE).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
         usage = _usage(key_cert_sign=True)
@@ -82,7 +108,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         # The name is where it is looked for today; the subject has room for 64 characters alone.
         certificate = (
-            _begun(_named("e2b-magic"), authority.subject, key.public_key())
+            _begun(_named("e2b-magic"), authority.subject, key.public_key(), self._now(), _LIFE)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
@@ -109,17 +135,18 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _begun(subject: x509.Name, issuer: x509.Name, key: EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _begun(
+    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePublicKey, now: datetime, life: timedelta
+) -> x509.CertificateBuilder:
     from cryptography import x509
 
-    now = datetime.now(UTC)
     return x509.CertificateBuilder(
         subject_name=subject,
         issuer_name=issuer,
         public_key=key,
         serial_number=x509.random_serial_number(),
         not_valid_before=now - _BEFORE,
-        not_valid_after=now + _LIFE,
+        not_valid_after=now + life,
     ).add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
 
 

@@ -32,6 +32,9 @@ _HOP_HEADERS = frozenset(
     }
 )
 
+# What asks a server to send the request back as it came (RFC 9110, 9.3.8): TRACE, and what Microsoft's called it.
+_ECHOING = frozenset({b"TRACE", b"TRACK"})
+
 # Bytes that the head of a response may have.
 _RESPONSE_HEAD = 64 * 1024
 
@@ -113,10 +116,14 @@ class Exchange:
         """Sends the request, its body as it comes, and the response back, as it comes.
 
         Raises:
+            Refusal: 405: the response would tell what is put into the request.
             OSError: One of the connections broke.
             TimeoutError: Nothing moved for too long.
             h11.RemoteProtocolError: One of them is not HTTP.
         """
+        if self._transform is not None and self._message.head.method.upper() in _ECHOING:
+            method = self._message.head.method.decode("ascii")
+            raise Refusal(405, f"{method} would tell the headers that the sandbox's rules put into the request")
         await supervise(self._pulse, [self._respond(), self._ask()])
 
     async def _send(self, to: h11.Connection, by: Stream, event: h11.Event) -> None:

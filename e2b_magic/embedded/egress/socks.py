@@ -50,7 +50,7 @@ class Encryption:
             return trusted_by_this_machine()
         try:
             context = ssl.create_default_context(cadata=self.authorities)
-        except (ssl.SSLError, ValueError) as error:
+        except (ssl.SSLError, ValueError, TypeError) as error:  # the last for what is not ASCII
             raise ValueError("no certificates in PEM") from error
         # As at E2B, and in Python from 3.13 on, a certificate that is trusted need not be an authority's.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -56,7 +56,7 @@ async def trust(contained: Sandbox, creation: Creation, authority: Authority) ->
         AgentError: The file cannot be written.
         OSError: The same.
     """
-    if not (puts_headers(creation.network) and authority.available):
+    if not (puts_headers(creation.network) and await in_thread(lambda: authority.available)):
         return
     certificates = await in_thread(_certificates, authority)
     descriptor, _ = await contained.open_write(CERTIFICATES, "user", metadata=None)

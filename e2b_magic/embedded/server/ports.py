@@ -114,3 +114,5 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
     # One side may have said all and still listen.
     if sink.can_write_eof():
         sink.write_eof()
+    else:  # asyncio's TLS cannot say so, and one that is told nothing would wait for ever
+        sink.close()

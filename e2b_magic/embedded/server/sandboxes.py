@@ -179,7 +179,7 @@ class Sandboxes:
         record = Record(id=contained.sandbox_id, creation=creation, directory=contained.directory, base=template.name)
         try:
             return await self._begin(record, contained, creation.timeout)
-        except ProtocolError:
+        except BaseException:
             await in_thread(remove_state, record.directory)
             raise
 
@@ -224,18 +224,20 @@ class Sandboxes:
         return await self._begin(record, contained, seconds)
 
     async def _begin(self, record: Record, contained: Sandbox, seconds: float) -> LiveSandbox:
-        if self._closed:
-            await contained.kill()
-            raise ProtocolError(503, "the embedded server is ending")
         try:
             sandbox = LiveSandbox(record, contained, self._gateway)
             await self.trust(sandbox)
+            self._check_open()  # last: what is entered from here on, `close` finds
         except BaseException:  # a kept record may say what cannot be meant any more; nothing may run unknown
             await contained.kill()
             raise
         self.enter(sandbox, seconds)
         contained.ended.add_done_callback(lambda _: self._died(sandbox))
         return sandbox
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ProtocolError(503, "the embedded server is ending")
 
     async def trust(self, sandbox: LiveSandbox) -> None:
         """Has a sandbox trust this server's authority, where its rules need that; without it, its requests fail."""

@@ -49,6 +49,7 @@ WRONG = [
     (_tls({"enabled": False, "serverName": "ok.test"}), 400, "nothing beside"),
     (_tls({"enabled": True, "serverName": "a b"}), 400, "host's name"),
     (_tls({"enabled": True, "caCert": "x"}), 400, "no certificates"),
+    (_tls({"enabled": True, "caCert": "é"}), 400, "no certificates"),
     (_tls({"enabled": True, "caCert": "x" * 8193}), 400, "8192 bytes"),
     ({"egressProxy": {"address": "socks5://proxy.test:1080"}}, 400, "host:port"),
     ({"egressProxy": {"address": "proxy.test"}}, 400, "host:port"),

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
 from e2b import CommandExitException, Sandbox
 
+from e2b_magic.embedded.egress import authority as authority_module
 from e2b_magic.embedded.egress.authority import Authority
 from e2b_magic.embedded.egress.destination import Destination
 from e2b_magic.embedded.egress.gateway import Gateway
@@ -134,6 +141,20 @@ def test_it_is_put_into_https_too(secure: tuple[InProcess, SecureOrigin]) -> Non
 
 
 @pytest.mark.sandbox
+@pytest.mark.parametrize("method", ["TRACE", "TRACK"])
+def test_no_host_is_asked_to_send_it_back(secure: tuple[InProcess, SecureOrigin], origin: Origin, method: str) -> None:
+    """A request that a server would answer with itself goes to no host with a rule, by http:// or by https://."""
+    served, encrypted = secure
+    speak = _ruled(served, **{"X-Key": "canary"})
+    said = _get("ok.test", origin.port).replace(b"GET", method.encode())
+    assert speak(said).startswith(b"HTTP/1.1 405 ")
+    asked = f"curl -sS -o /dev/null -w '%{{http_code}}' -X {method} https://ok.test:{encrypted.port}/"
+    assert speak.sandbox.commands.run(asked).stdout == "405"
+    assert speak(said.replace(b"//ok.test", b"//sub.ok.test")).endswith(b"ok")
+    assert not any(b"canary" in heard for heard in origin.heard + encrypted.heard)
+
+
+@pytest.mark.sandbox
 def test_a_rule_may_come_later(secure: tuple[InProcess, SecureOrigin]) -> None:
     """A sandbox that is given a rule while it runs trusts the server from its next command on."""
     served, origin = secure
@@ -173,3 +194,89 @@ def test_one_rule_holds_and_the_nearest() -> None:
         assert found is not None
         assert found.pattern.name == name
     assert transform_for(Destination("test", 80), rules) is None
+
+
+class Breaking(Authority):
+    """An authority whose certificates cannot be made."""
+
+    @property
+    def certificate(self) -> str:
+        """Fails as what is half installed does."""
+        raise ImportError("a library is missing")
+
+
+class Slow(Authority):
+    """An authority that is long in making its certificate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.release = threading.Event(), threading.Event()
+
+    @property
+    def certificate(self) -> str:
+        """Gives it when it is told to."""
+        self.asked.set()
+        assert self.release.wait(20)
+        return super().certificate
+
+
+def _create(served: InProcess) -> int:
+    """Asks for a sandbox with a rule; gives the answer's status."""
+    rules = {"ok.test": [{"transform": {"headers": {"A": "b"}}}]}
+    with served.control() as control:
+        return control.post("/sandboxes", json={"templateID": "base", "network": {"rules": rules}}).status_code
+
+
+def _left(served: InProcess, tmp_path: Path) -> list[Path]:
+    """Gives the directories of sandboxes, of which there should be none."""
+    assert len(served.sandboxes) == 0
+    return list(tmp_path.glob("server-*/i*"))
+
+
+@pytest.mark.sandbox
+def test_what_cannot_begin_leaves_nothing(serving: Serving, gateway: Gateway, tmp_path: Path) -> None:
+    """A sandbox that fails after its start, whatever the failure, leaves neither processes nor files."""
+    served = serving(replace(gateway, authority=Breaking()))
+    assert _create(served) == 500
+    assert _left(served, tmp_path) == []
+
+
+@pytest.mark.sandbox
+def test_none_begins_once_the_server_has_closed(serving: Serving, gateway: Gateway, tmp_path: Path) -> None:
+    """A sandbox that is still being made to trust the server when that closes does not begin."""
+    authority = Slow()
+    served = serving(replace(gateway, authority=authority))
+    with ThreadPoolExecutor(1) as pool:
+        creating = pool.submit(_create, served)
+        assert authority.asked.wait(20)
+        served.run(served.sandboxes.close())
+        authority.release.set()
+        assert creating.result(30) == 503
+    assert _left(served, tmp_path) == []
+
+
+def test_what_is_found_and_cannot_be_imported_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is there and broken is one that is missing: requests are told so, and no sandbox fails."""
+
+    def broken(name: str) -> None:
+        raise ImportError(name)
+
+    authority_module._is_importable.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib, "import_module", broken)
+        assert not Authority().available
+    authority_module._is_importable.cache_clear()
+    assert Authority().available
+
+
+def test_certificates_outlive_no_server() -> None:
+    """An authority's own is good for ten years, and a host's is made anew long before it is over."""
+    now = datetime.now(UTC)
+    authority = Authority(lambda: now)
+    first = authority.context_for("ok.test")
+    own = x509.load_pem_x509_certificate(authority.certificate.encode())
+    now += timedelta(days=44)
+    assert authority.context_for("ok.test") is first
+    now += timedelta(days=2)
+    assert authority.context_for("ok.test") is not first
+    assert own.not_valid_after_utc > now + timedelta(days=3600)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import trustme
 import websocket
 from e2b import Sandbox
 
 from e2b_magic.embedded.endpoint import Endpoint
+from e2b_magic.embedded.sandbox.outward import Connection
+from e2b_magic.embedded.server import ports
 
 pytestmark = pytest.mark.sandbox
 
@@ -198,3 +203,29 @@ def test_connections_are_given_back(server: Endpoint, served: Sandbox) -> None:
         served.commands.run("sleep 0.05")
         deadline -= 1
     assert process.num_fds() <= before
+
+
+async def test_a_server_that_speaks_tls_is_told_too() -> None:
+    """When a client leaves an upgraded connection to an HTTPS port, the server there is told by its end."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    told = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        told.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context) as inside:
+        connection = Connection()
+        connection.connect(inside.sockets[0].getsockname())
+        connection.setblocking(False)
+        streams = await ports._opened(connection, https=True)
+        here, there = socket.socketpair()
+        with there:
+            client = await asyncio.open_connection(sock=here)
+            joined = asyncio.create_task(ports._join(client, streams))
+            there.shutdown(socket.SHUT_WR)
+            await asyncio.wait_for(told.wait(), 5)
+            await asyncio.wait_for(joined, 5)

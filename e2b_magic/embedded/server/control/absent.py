@@ -20,7 +20,7 @@ _ABSENT = {
     "nodes": _ONE_USER,
     "teams": _ONE_USER,
     "volumes": "a sandbox's files are kept while it is paused, and by snapshots",
-    "secrets": "give a sandbox what it needs by `envs`",
+    "secrets": "put a key into a sandbox's requests by `network.rules`; what it may see, give it by `envs`",
 }
 
 
