@@ -85,7 +85,12 @@ class E2BMagicApp(ExtensionApp):
         # One task, whoever else asks meanwhile; shielded from a browser that leaves.
         if self._making_client is None:
             self._making_client = asyncio.create_task(asyncio.to_thread(_new_preview_client))
+            self._making_client.add_done_callback(self._forget_failed)
         return await asyncio.shield(self._making_client)
+
+    def _forget_failed(self, making: asyncio.Task[httpx.AsyncClient]) -> None:
+        if making.cancelled() or making.exception() is not None:
+            self._making_client = None
 
     async def _start_jupyter_server_extension(self, serverapp: object) -> None:
         # Again, since handlers of the log may have come with other extensions.
@@ -95,8 +100,10 @@ class E2BMagicApp(ExtensionApp):
     async def stop_extension(self) -> None:
         """Ends what is at work; sandboxes live on until their time is over."""
         await self.workers.close()
-        if self._making_client is not None:
-            await (await self._making_client).aclose()
+        if (making := self._making_client) is not None:
+            await asyncio.wait([making])
+            if not making.cancelled() and making.exception() is None:
+                await making.result().aclose()
 
     def _configure(self) -> Configuration:
         settings = take_settings(os.environ)

@@ -29,6 +29,10 @@ def new_client() -> httpx.AsyncClient:
     )
 
 
+_SAFE = ("GET", "HEAD")
+"""Methods that ask and do nothing, so that a request may be sent again elsewhere (RFC 9110, section 9.2.1)."""
+
+
 class Exchange:
     """A browser's request, handed on.
 
@@ -79,7 +83,10 @@ class Exchange:
     async def _exchange(self, body: bytes) -> None:
         response = await self._ask(body)
         try:
-            if self._place.found_elsewhere(response.status_code, response.headers.get("Location")):
+            # Other methods are not sent twice: a redirect may be the answer to what was done.
+            if self._browser.request.method in _SAFE and self._place.found_elsewhere(
+                response.status_code, response.headers.get("Location")
+            ):
                 await response.aclose()
                 response = await self._ask(body)
             await self._answer_with(response)

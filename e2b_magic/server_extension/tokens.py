@@ -1,8 +1,9 @@
 """Tokens that open our routes alone: one for the kernels of each user, one for each dev server that is looked at.
 
 A kernel runs whatever a notebook says, and a dev server's page whatever a sandbox says: neither may hold Jupyter's own
-token, which opens the files, the terminals and every other kernel. So each gets a random one that lives as long as
-the server's process. Only a digest is kept to look a token up by, so that no comparison takes longer the nearer a
+token, which opens the files, the terminals and every other kernel. So each gets a random one. A kernel's lives as long
+as the server's process; a preview's opens its port again after a restart, once its owner has looked, until Jupyter's
+cookie secret is another. Only a digest is kept to look a token up by, so that no comparison takes longer the nearer a
 guess is.
 """
 
