@@ -8,10 +8,11 @@ called, with the bytes that have gone and those that there are.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Unpack
 
@@ -72,7 +73,7 @@ class TransferVerbs(Verbs):
             goal += name if goal.endswith("/") else ""
             fields = {"path": goal, "name": name, "mode": entry.mode}
             with place.transfer(OpenUpload, **fields) as transfer, _local_errors(path):
-                at = transfer.send(pieces_of(path, PIECE), entry.size)
+                at = transfer.send(pieces_of(str(path), entry.size, PIECE), entry.size)
             return _result(at, [entry], began)
 
     def download(
@@ -136,13 +137,13 @@ class TransferVerbs(Verbs):
             tree.entries = [with_checksum(path, e) if e.type == "file" else e for e in tree.entries]
         here = {entry.name: entry for entry in tree.entries}
         gone = [name for name, e in there.items() if delete and name not in here and not excluded(e, exclusions)]
-        # What stands in the way goes too: a directory that is a file now, or the reverse.
+        # What stands in the way: a directory that is a file now, or the reverse. It goes when all else has been sent.
         swapped = [name for name, entry in here.items() if name in there and there[name].type != entry.type]
         tree.entries = [e for e in tree.entries if e.name in swapped or differs(e, there.get(e.name))]
         with self._changing(place):
-            for name in topmost([*gone, *swapped]):
-                place.ask(RemoveFile, path=f"{goal.rstrip('/')}/{name}", user=place.user, recursive=True)
-            at = _send_tree(place, tree, goal) if tree.entries or not there else goal
+            clear = partial(_remove, place, goal, swapped)
+            at = _send_tree(place, tree, goal, before_it_lands=clear) if tree.entries or not there else goal
+            _remove(place, goal, [name for name in topmost([*gone, *swapped]) if name not in swapped])
         return _result(at, tree.entries, began, left_out=tree.left_out, removed=len(gone))
 
     def _bring(self, tree: Tree, remote: str, options: TransferOptions) -> None:
@@ -196,10 +197,23 @@ def _local_errors(path: Path) -> Iterator[None]:
         raise FileError(f"{error.filename or path}: {error.strerror or error}") from None
 
 
-def _send_tree(place: Place, tree: Tree, remote: str) -> str:
+def _send_tree(place: Place, tree: Tree, remote: str, *, before_it_lands: Callable[[], object] = lambda: None) -> str:
     total = sum(entry.size for entry in tree.entries)
+    pieces = _followed(pack(tree.root, tree.entries, PIECE), before_it_lands)
     with place.transfer(OpenUpload, path=remote, archive=True) as transfer, _local_errors(tree.root):
-        return transfer.send(pack(tree.root, tree.entries, PIECE), total)
+        return transfer.send(pieces, total)
+
+
+def _followed(pieces: Iterable[bytes], act: Callable[[], object]) -> Iterator[bytes]:
+    """Gives pieces, and acts when the last of them has gone."""
+    yield from pieces
+    act()
+
+
+def _remove(place: Place, root: str, names: Sequence[str]) -> None:
+    for name in topmost(names):
+        with suppress(RemoteFileNotFoundError):  # what is gone is gone
+            place.ask(RemoveFile, path=f"{root.rstrip('/')}/{name}", user=place.user, recursive=True)
 
 
 def _wanted(place: Place, remote: str, exclude: Sequence[str]) -> list[TreeEntry] | None:

@@ -164,7 +164,6 @@ class ServerPanel(View):
         if not rows:
             self.rows.tell("No server and no background job was started in this project's sandbox.")
         if chosen is not None:
-            self.stop_button.disabled = not chosen.running
             self.link.value = _link(chosen)
             self.stop_button.disabled = not chosen.running
 

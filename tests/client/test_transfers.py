@@ -204,6 +204,34 @@ def test_sync_brings_what_changed_and_nothing_else(client: Client, tmp_path: Pat
     ]  # fmt: skip
 
 
+def test_sync_removes_nothing_when_it_fails(client: Client, tmp_path: Path) -> None:
+    """What was to go, and what stands in the way, is there still when a file changes while it is read; then it goes."""
+    (tmp_path / "d").write_text("a file now")
+    (tmp_path / "log").write_text("x")
+    for name in ("src/x", "src.txt", "d/kept"):
+        client.write_file(f"failing/{name}", "precious")
+
+    def write(done: int, total: int) -> None:
+        (tmp_path / "log").write_text("longer")
+
+    with pytest.raises(FileError, match="changed while it was read"):
+        client.upload_changes(tmp_path, "failing", delete=True, on_progress=write)
+    listed = "cd failing && find . -type f | sort"
+    assert _run(client, listed).split() == ["./d/kept", "./src.txt", "./src/x"]
+    client.upload_changes(tmp_path, "failing", delete=True)
+    assert _run(client, listed).split() == ["./d", "./log"]
+
+
+def test_a_file_that_shrinks_meanwhile_is_not_brought(client: Client, tmp_path: Path) -> None:
+    """A file that is cut short while it is uploaded leaves the old one there, and is named."""
+    client.write_file("shrinking", "old")
+    local = tmp_path / "big"
+    local.write_bytes(bytes(20_000_000))
+    with pytest.raises(FileError, match="changed while it was read"):
+        client.upload(local, "shrinking", on_progress=lambda done, total: os.truncate(local, 6_000_000))
+    assert client.read_text("shrinking") == "old"
+
+
 def test_sync_leaves_alone_what_is_excluded(client: Client, tmp_path: Path) -> None:
     """What .gitignore names is neither brought nor removed there."""
     (tmp_path / ".gitignore").write_text("cache/\n")

@@ -20,7 +20,8 @@ def excluded(entry: TreeEntry, exclusions: Exclusions) -> bool:
 def topmost(names: Sequence[str]) -> list[str]:
     """Gives the names that lie below no other: to remove those removes all."""
     top: list[str] = []
-    for name in sorted(names):
+    # By their parts: as texts, `src.txt` would come between `src` and `src/x`.
+    for name in sorted(names, key=lambda name: name.split("/")):
         if not top or not name.startswith(f"{top[-1]}/"):
             top.append(name)
     return top

@@ -29,16 +29,25 @@ _NAME, _NUMBER = 100, 8**11
 _SAME: Final = sum(2 * _NOBODY + 8 * b" " + _MAGIC)
 
 
-def pieces_of(path: Path, size: int) -> Iterator[bytes]:
+def pieces_of(path: str, expected: int, size: int) -> Iterator[bytes]:
     """Gives a file's content.
 
     Args:
         path: The file.
+        expected: How long it is, in bytes.
         size: The largest piece, in bytes.
+
+    Raises:
+        FileError: It changed its length while it was read.
     """
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(size):
-            yield piece
+    left = expected
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  as in `_whole`
+        while left >= 0 and (piece := file.read(size)):
+            left -= len(piece)
+            if left >= 0:
+                yield piece
+    if left:
+        raise _changed(path)
 
 
 def pack(root: Path, entries: Iterable[TreeEntry], size: int) -> Iterator[bytes]:
@@ -64,7 +73,7 @@ def _blocks(root: Path, entries: Iterable[TreeEntry], size: int) -> Iterator[byt
             if entry.size < size:
                 yield _whole(path, entry.size)
             else:
-                yield from _in_pieces(path, entry.size, size)
+                yield from pieces_of(path, entry.size, size)
             if padding := -entry.size % tarfile.BLOCKSIZE:
                 yield bytes(padding)
     yield bytes(2 * tarfile.BLOCKSIZE)
@@ -80,17 +89,6 @@ def _whole(path: str, expected: int) -> bytes:
     if len(content) != expected:
         raise _changed(path)
     return content
-
-
-def _in_pieces(path: str, expected: int, size: int) -> Iterator[bytes]:
-    left = expected
-    for piece in pieces_of(Path(path), size):
-        left -= len(piece)
-        if left < 0:
-            break
-        yield piece
-    if left:
-        raise _changed(path)
 
 
 def _changed(path: str) -> FileError:

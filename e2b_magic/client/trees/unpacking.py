@@ -11,6 +11,7 @@ when it is whole.
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import shutil
@@ -22,6 +23,8 @@ from e2b_magic.client.trees.placing import Habits, Names, beside, habits_of, rep
 from e2b_magic.client.trees.reading import Archive, DamagedArchiveError, Member
 from e2b_magic.exceptions import FileError
 
+_DEEPEST = 200
+"""How many names a path may have: functions that call themselves for each, the standard library's too, end at 1,000."""
 _FOREIGN = frozenset('\\:*?"<>|') if os.name == "nt" else frozenset()
 
 
@@ -84,6 +87,8 @@ class Unpacking:
     def _place(self, member: Member, archive: Archive) -> None:
         parts = self._parts(member.name)
         if not parts:
+            if self._new and member.kind == tarfile.DIRTYPE:
+                self._times.append((self._root, member.modified, member.mode & 0o777 | 0o700))
             return
         path = self._at(parts)
         if member.kind == tarfile.DIRTYPE:
@@ -106,6 +111,8 @@ class Unpacking:
         parts = tuple([part for part in name.split("/") if part and part != "."])
         if name.startswith("/") or ".." in parts or (_FOREIGN and any(_FOREIGN & set(part) for part in parts)):
             raise FileError(f"The archive holds {name!r}, which may lead out of {self.destination}: it is refused")
+        if len(parts) > _DEEPEST:
+            raise FileError(f"The archive holds {name[:50]!r}…, deeper than {_DEEPEST} directories: it is refused")
         return parts
 
     def _directory(self, parts: tuple[str, ...]) -> None:
@@ -128,10 +135,23 @@ class Unpacking:
         self.files += 1
         self.size += member.size
 
+    def _leads_inside(self, above: tuple[str, ...], target: str) -> bool:
+        """Whether a link stays inside, whatever links there are and will be.
+
+        Every link made here leads inside; so does one that climbs from its own directory, which is none, and goes down
+        from there. `a/../b` may climb out of where the link `a` leads, which no look at the text can tell.
+        """
+        climbed = list(itertools.dropwhile(lambda part: part in ("..", ".", ""), target.split("/")))
+        inside = posixpath.normpath(posixpath.join(*above, target))
+        if posixpath.isabs(target) or ".." in climbed or inside == ".." or inside.startswith("../"):
+            return False
+        # Past links that were in the destination before.
+        root = os.path.realpath(self._root)
+        return os.path.commonpath([root, os.path.realpath(self._at((inside,)))]) == root
+
     def _link(self, parts: tuple[str, ...], path: str, target: str) -> None:
-        inside = posixpath.normpath(posixpath.join(*parts[:-1], target))
-        if posixpath.isabs(target) or inside == ".." or inside.startswith("../"):
-            self.left_out.append(f"{'/'.join(parts)} is a link out of the tree, to {target}")
+        if not self._leads_inside(parts[:-1], target):
+            self.left_out.append(f"{'/'.join(parts)} is a link that may lead out of the tree, to {target}")
             return
         self._directory(parts[:-1])
         part = beside(Path(path))

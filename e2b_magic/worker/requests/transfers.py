@@ -2,7 +2,7 @@
 
 A transfer is opened, its pieces are sent or received one after the other, and it is closed; to close it with
 `discard` leaves everything as it was. The client asks for each piece itself, so that neither side ever holds more than
-a
+a few of them.
 """
 
 from __future__ import annotations

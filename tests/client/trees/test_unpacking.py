@@ -23,7 +23,7 @@ Member = tuple[str, dict[str, Any]]
 def _archive(members: Iterable[Member]) -> io.BytesIO:
     """Gives an archive of members with these names and properties; a `text` is a file's content."""
     written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
+    with tarfile.open(fileobj=written, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, properties in members:
             content = properties.pop("text", "").encode()
             member = tarfile.TarInfo(name)
@@ -62,15 +62,47 @@ def test_a_name_that_leads_out_refuses_the_archive(destination: Path, name: str)
 
 def test_a_link_that_leads_out_is_not_made(destination: Path) -> None:
     """Absolute links and those with too many `..` are left out and named; those inside are made."""
-    links = [("out", "/etc/passwd"), ("up", "../../x"), ("d/in", "../f"), ("f2", "f")]
+    links = [
+        ("out", "/etc/passwd"),
+        ("up", "../../x"),
+        ("d/in", "../f"),
+        ("f2", "f"),
+        ("s/s/s", "../.."),
+        ("w", "s/s/s/../x"),
+    ]
     members: list[Member] = [
         ("f", {"text": "x"}),
         *((name, {"type": tarfile.SYMTYPE, "linkname": to}) for name, to in links),
     ]
     unpacking = Unpacking(destination)
     unpacking.unpack(_archive(members))
-    assert _files(destination) == {"d/in": "../f", "f": "x", "f2": "f"}
-    assert [line.split()[0] for line in unpacking.left_out] == ["out", "up"]
+    assert _files(destination) == {"d/in": "../f", "f": "x", "f2": "f", "s/s/s": "../.."}
+    assert [line.split()[0] for line in unpacking.left_out] == ["out", "up", "w"]
+
+
+def test_no_link_is_made_through_one_that_was_there(tmp_path: Path) -> None:
+    """A link of the user's own that leads out of the destination is no way out for the archive's links."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "mine").symlink_to(tmp_path)
+    unpacking = Unpacking(tmp_path / "tree")
+    unpacking.unpack(_archive([("theirs", {"type": tarfile.SYMTYPE, "linkname": "mine/secret"})]))
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == ["mine"]
+    assert len(unpacking.left_out) == 1
+
+
+def test_a_path_without_end_is_refused(destination: Path) -> None:
+    """A name of two thousand directories, and one far below others, are one clear line and leave nothing."""
+    deep = "d/" * 190
+    for names in ([f"{'d/' * 2000}f"], [deep, f"{deep}{'e/' * 190}f"]):
+        with pytest.raises(FileError, match="deeper than 200 directories"):
+            Unpacking(destination).unpack(_archive([(name, {"type": tarfile.DIRTYPE}) for name in names]))
+    assert not [path for path in destination.parent.iterdir() if path != destination]
+
+
+def test_a_new_tree_has_its_own_mode(tmp_path: Path) -> None:
+    """A directory that only its owner may read is that here too."""
+    Unpacking(tmp_path / "tree").unpack(_archive([("./", {"type": tarfile.DIRTYPE, "mode": 0o700})]))
+    assert (tmp_path / "tree").stat().st_mode & 0o777 == 0o700
 
 
 def test_nothing_is_written_through_a_link(destination: Path, tmp_path: Path) -> None:
