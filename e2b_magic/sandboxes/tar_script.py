@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -39,25 +39,44 @@ stage=$above/{hidden}
 """Where a directory that is not there yet is made: in the nearest that is there."""
 
 _UNPACK: Final = r"""
-set -o pipefail
 {stage}
-into=$target
+into=$target tar= listening=
 [ -e "$target" ] || into=$stage
-trap 'rm -rf -- "$parts" "$stage"' EXIT
-mkdir -p -m 700 -- "$parts" && mkdir -p -- "$into" || exit
+clear_away() {{
+  kill $tar $listening 2>/dev/null
+  [ -z "$tar" ] || wait "$tar"
+  rm -rf -- "$parts" "$stage"
+}}
+trap clear_away EXIT
+trap 'exit 1' TERM
+mkdir -m 700 -- "$parts" && mkdir -p -- "$into" || exit
+echo ready
+exec 3> >(exec tar -C "$into" --no-same-owner -xpf -)
+tar=$!
 take() {{
   local next=0 there end
   while read -r -t {patience} there end && [ "$there" != stop ]; do
-    for (( ; next < there; next++)); do cat -- "$parts/$next" && rm -f -- "$parts/$next" || return; done
+    for (( ; next < there; next++)); do cat -- "$parts/$next" >&3 && rm -f -- "$parts/$next" || return; done
     [ -z "$end" ] || return 0
   done
   return 1
 }}
-take | tar -C "$into" --no-same-owner -xpf - || exit
+listen() {{
+  while read -r there; do [ "$there" != stop ] || kill -TERM $$; done
+}}
+take || exit
+exec 3>&- 4<&0
+listen <&4 &
+listening=$!
+disown
+wait "$tar" || exit
+tar=
 [ "$into" = "$target" ] || {{ mkdir -p -- "$(dirname -- "$target")" && mv -T -- "$stage" "$target"; }}
 """
-"""Takes lines with the number of parts that have come, the last of them with a second word; unpacks them in order.
+"""Says when parts may come, takes lines with the number of those that have, the last with a second word; unpacks them.
 
+It heeds `stop` until the tree is in its place. The parts' directory is its own to make: one that the first part makes
+would be open to the sandbox's other users.
 A directory that is not there yet is made aside, and appears when it is whole.
 """
 
@@ -72,7 +91,7 @@ take() {{
   read -r -t {patience} word <&3 && [ "$word" != stop ] && rm -f -- "$parts/$taken" && taken=$((taken + 1))
 }}
 give() {{
-  while dd bs=1M count=$size iflag=fullblock status=none of="$parts/$next" && [ -s "$parts/$next" ]; do
+  while dd bs=1M count=$size iflag=fullblock status=none of="$parts/$next" || return; [ -s "$parts/$next" ]; do
     next=$((next + 1)) size={megabytes}; echo part
     [ $((next - taken)) -lt {ahead} ] || take || return
   done
@@ -150,6 +169,21 @@ class TarScript:
                 await handle.wait()
         except CommandExitException as failed:
             raise command_error(self._request, failed) from None
+
+    async def hears(self, telling: Coroutine[Any, Any, Any]) -> bool:
+        """Waits for what it is to tell, and says whether that came before its end.
+
+        Raises:
+            FileError: It has failed.
+        """
+        waiting = asyncio.create_task(telling)
+        try:
+            await asyncio.wait([waiting, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if not waiting.done():
+            self.check()
+        return waiting.done()
 
     async def tell(self, text: str) -> None:
         """Says something to it.

@@ -60,6 +60,10 @@ class Transfer(ABC):
         self._timer.cancel()
         self._timer = self._loop.call_later(PATIENCE, self._abandon)
 
+    def stay(self) -> None:
+        """Waits for the client no more: what is left to do is the transfer's own, and takes as long as it does."""
+        self._timer.cancel()
+
     def _abandon(self) -> None:
         self._abandoning = asyncio.create_task(self.close())
 

@@ -113,6 +113,7 @@ async def close_transfer(manager: SandboxManager, request: CloseTransfer, emit: 
     try:
         if request.discard or not isinstance(transfer, Upload):
             return {}
+        transfer.stay()
         await transfer.finish()
         with translating():
             found = await transfer.lease.sandbox.files.get_info(transfer.target, user=transfer.request.user)

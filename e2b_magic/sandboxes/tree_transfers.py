@@ -11,7 +11,7 @@ import uuid
 from typing import Final
 
 from e2b_magic.sandboxes.files import quoted, shell
-from e2b_magic.sandboxes.finishing import started
+from e2b_magic.sandboxes.finishing import finishing, started
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -45,7 +45,8 @@ class TreeUpload(Upload):
         self._new = new
         self._parts = _parts()
         script, self._removal = unpack_scripts(self._parts, quoted(self.target))
-        self._unpacking = TarScript(lease.sandbox, request, script)
+        self._unpacking = TarScript(lease.sandbox, request, script, self._hear)
+        self._ready = asyncio.Event()
         self._sent = 0
         self._room = asyncio.Semaphore(AHEAD)
         self._writing: list[asyncio.Task[None]] = []
@@ -61,8 +62,12 @@ class TreeUpload(Upload):
         self._writing.append(started(self._write(self._sent, piece, before)))
         self._sent += 1
 
+    async def _hear(self, _text: str) -> None:
+        self._ready.set()
+
     async def _write(self, number: int, piece: bytes, before: list[asyncio.Task[None]]) -> None:
         try:
+            await self._unpacking.hears(self._ready.wait())
             sandbox, path = self.lease.sandbox, f"{self._parts}/{number}"
             with translating():
                 await sandbox.files.write(path, piece, user=self.request.user, request_timeout=0, use_octet_stream=True)
@@ -76,7 +81,7 @@ class TreeUpload(Upload):
         """See `Upload.finish`."""
         await asyncio.gather(*self._writing)
         await self._unpacking.tell(f"{self._sent} end\n")
-        await self._unpacking.ended
+        await asyncio.shield(self._unpacking.ended)  # who is cancelled here stops it, and waits for its end
 
     async def _clear_away(self) -> None:
         if self._writing:
@@ -84,9 +89,11 @@ class TreeUpload(Upload):
             await asyncio.wait(self._writing, timeout=_WRITING)
             for task in self._writing:
                 task.cancel()
+            await asyncio.wait(self._writing, timeout=_WRITING)
         await self._unpacking.stop()
         if not self._unpacking.well:
-            await shell(self.lease.sandbox, self.request, self._removal)
+            # A part that was on its way when the command cleared away has made the directory again.
+            await finishing(shell(self.lease.sandbox, self.request, self._removal))
 
 
 class TreeDownload(Download):
@@ -125,21 +132,10 @@ class TreeDownload(Download):
             elif count.isdecimal() and len(count) < _DIGITS:
                 self.size = int(count)
 
-    async def _next(self, packing: TarScript) -> bool:
-        """Waits for the next part, and says whether there is one; raises what the script failed with."""
-        asking = asyncio.create_task(self._ready.acquire())
-        try:
-            await asyncio.wait([asking, packing.ended], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asking.cancel()
-        if not asking.done():
-            packing.check()
-        return asking.done()
-
     async def _bring(self) -> None:
         packing, number = self._packing, 0
         assert packing is not None  # noqa: S101  `pack` has started it
-        while await self._next(packing):
+        while await packing.hears(self._ready.acquire()):
             await self._stream(f"{self._parts}/{number}")
             await packing.tell("\n")
             number += 1
@@ -148,5 +144,6 @@ class TreeDownload(Download):
         await super()._clear_away()
         if self._packing is not None:
             await self._packing.stop()
-            if not self._packing.well:
-                await shell(self.lease.sandbox, self.request, f"rm -rf -- {self._parts} {self._parts}.names")
+        if self._packing is None or not self._packing.well:
+            removal = f"rm -rf -- {self._parts} {self._parts}.names"
+            await finishing(shell(self.lease.sandbox, self.request, removal))

@@ -1,0 +1,109 @@
+"""The commands that pack and unpack a tree, run by the bash of this machine: what they say, make and leave."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from e2b_magic.sandboxes.tar_script import pack_script, unpack_scripts
+
+_PATIENCE = 20.0
+
+
+@contextmanager
+def _running(script: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    command = ["bash", "-c", script]
+    pipe, path = subprocess.PIPE, {"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=path) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, said = process.communicate(timeout=_PATIENCE)
+    return process.returncode, said
+
+
+def _say(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.flush()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def _archive(path: Path) -> None:
+    (path.parent / "f").write_text("content")
+    with tarfile.open(path, "w") as archive:
+        archive.add(path.parent / "f", "f")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """Gives the directory of the parts, which is not there yet."""
+    return tmp_path / "parts"
+
+
+def test_parts_come_into_a_closed_directory(tmp_path: Path, parts: Path) -> None:
+    """Where the parts go is for nobody else before the first is asked for; then what they hold appears."""
+    with _running(unpack_scripts(str(parts), str(tmp_path / "new"))[0]) as unpacking:
+        assert _line(unpacking) == "ready\n"
+        assert parts.stat().st_mode & 0o777 == 0o700
+        _archive(parts / "0")
+        _say(unpacking, "1 end\n")
+        assert _ended(unpacking) == (0, "")
+    assert (tmp_path / "new" / "f").read_text() == "content"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_unpacking_stops_after_the_last_part_too(tmp_path: Path, parts: Path) -> None:
+    """While all has been said and tar is still at work, `stop` ends it, and the tree does not appear."""
+    slow = tmp_path / "bin" / "tar"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\ncat > /dev/null\necho slow\nexec sleep 60\n")
+    slow.chmod(0o755)
+    script = unpack_scripts(str(parts), str(tmp_path / "new"))[0]
+    with _running(script, PATH=f"{slow.parent}:/usr/bin:/bin") as unpacking:
+        assert _line(unpacking) == "ready\n"
+        _archive(parts / "0")
+        _say(unpacking, "1 end\n")
+        assert _line(unpacking) == "slow\n"
+        _say(unpacking, "stop\n")
+        assert _ended(unpacking)[0] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+def test_what_tar_refuses_is_told(tmp_path: Path, parts: Path) -> None:
+    """A damaged archive fails with tar's own words, and leaves neither parts nor half a tree."""
+    with _running(unpack_scripts(str(parts), str(tmp_path / "new"))[0]) as unpacking:
+        _line(unpacking)
+        (parts / "0").write_bytes(b"no archive" * 1000)
+        _say(unpacking, "1 end\n")
+        code, said = _ended(unpacking)
+    assert code
+    assert "does not look like a tar archive" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_that_cannot_be_written_is_no_end(tmp_path: Path, parts: Path) -> None:
+    """Where there is no room for a part, packing fails with what dd says of it."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "f").write_bytes(bytes(1_000_000))
+    # The limit stands for a full disk; dd gets to hear of it as of that, by an error.
+    script = f"trap '' XFSZ; ulimit -f 100\n{pack_script(str(parts), str(tree), 2, listed=False)}"
+    with _running(script) as packing:
+        code, said = _ended(packing)
+    assert code
+    assert "File too large" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]

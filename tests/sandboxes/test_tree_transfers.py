@@ -1,0 +1,124 @@
+"""Trees on their way into a sandbox and out of it, when something there goes wrong or takes long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from e2b_magic.client import Client
+from e2b_magic.config import from_environment
+from e2b_magic.embedded import runtime
+from e2b_magic.exceptions import FileError
+from e2b_magic.sandboxes import transfer, tree_transfers
+from e2b_magic.sandboxes.lease import Lease
+from e2b_magic.sandboxes.manager import SandboxManager
+from e2b_magic.sandboxes.transfers import close_transfer
+from e2b_magic.worker.protocol import Event
+from e2b_magic.worker.requests.transfers import CloseTransfer, OpenUpload
+
+_LEFT = "find ~ /tmp -xdev -name '.e2b-magic-*'"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Gives a client whose worker is in this process."""
+    directory = tmp_path_factory.mktemp("trees") / "e2b-magic"
+    client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(directory)}))
+    yield client
+    client.close()
+    runtime.stop(directory / "embedded")
+
+
+@pytest.fixture
+def meddle(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """Changes something in the command that packs, or in the one that unpacks."""
+
+    def meddle(which: str, old: str, new: str) -> None:
+        real: Callable[..., Any] = getattr(tree_transfers, which)
+
+        def changed(*given: Any, **named: Any) -> Any:
+            made = real(*given, **named)
+            script, *others = (made,) if isinstance(made, str) else made
+            assert old in script
+            script = script.replace(old, new, 1)
+            return (script, *others) if others else script
+
+        monkeypatch.setattr(tree_transfers, which, changed)
+
+    return meddle
+
+
+def _run(client: Client, command: str) -> str:
+    return client.execute_command(command, use_cache=False).stdout
+
+
+def _tree(path: Path) -> Path:
+    path.mkdir()
+    (path / "f").write_bytes(bytes(9_000_000))
+    return path
+
+
+@pytest.mark.sandbox
+def test_an_upload_that_fails_leaves_no_part(
+    client: Client, tmp_path: Path, meddle: Callable[[str, str, str], None]
+) -> None:
+    """The parts that were on their way when the command there ended are gone, too."""
+    meddle("unpack_scripts", "echo ready", "clear_away; trap - EXIT; echo ready; exit 3")
+    with pytest.raises(FileError, match="failing: exit code 3"):
+        client.upload(_tree(tmp_path / "tree"), "failing")
+    assert _run(client, f"{_LEFT}; ls -d failing || true") == ""
+
+
+@pytest.mark.sandbox
+async def test_an_upload_is_cancelled_while_it_closes(
+    client: Client, tmp_path: Path, meddle: Callable[[str, str, str], None]
+) -> None:
+    """Cancelled when all has been sent and tar is still at work, tar is ended, and nothing appears."""
+    slow = "cat > /dev/null; touch ~/closing; exec -a slow-tar sleep 60; "
+    meddle("unpack_scripts", "exec tar", f"{slow}exec tar")
+    upload = asyncio.create_task(client.aupload(_tree(tmp_path / "tree"), "cancelled"))
+    while not (await client.aexecute_command("ls closing || true", use_cache=False)).stdout:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    async with asyncio.timeout(20):
+        while (await client.aexecute_command(f"pgrep -f '^slow-tar'; {_LEFT}", use_cache=False)).stdout:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert (await client.aexecute_command("rm closing; ls -d cancelled || true", use_cache=False)).stdout == ""
+
+
+class _Slow(transfer.Upload):
+    target = "slow"
+
+    async def send(self, piece: bytes) -> None:
+        """Takes nothing."""
+
+    async def finish(self) -> None:
+        """Takes longer than an upload waits for its client."""
+        await asyncio.sleep(0.3)
+        self.lease.done.append("finished")  # type: ignore[attr-defined]
+        raise FileError("finished")
+
+    async def _clear_away(self) -> None:
+        self.lease.done.append("cleared away")  # type: ignore[attr-defined]
+
+
+async def _unheard(event: Event) -> None:
+    pass
+
+
+async def test_an_upload_closes_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload is not given up for want of its client while it takes its place at the client's word."""
+    monkeypatch.setattr(transfer, "PATIENCE", 0.1)
+    manager, done = cast("SandboxManager", SimpleNamespace(kept={})), list[str]()
+    lease, name = cast("Lease", SimpleNamespace(done=done)), "0" * 32
+    _Slow(manager, lease, OpenUpload(project_id="p", path="slow", transfer=name))
+    with pytest.raises(FileError, match="finished"):
+        await close_transfer(manager, CloseTransfer(project_id="p", transfer=name), _unheard)
+    assert done == ["finished", "cleared away"]
