@@ -148,8 +148,8 @@ class Pauses:
     async def _resume(self, record: Record, seconds: float, *, memory: bool) -> LiveSandbox:
         frozen = self._paused[record.id]
         if frozen is not None and memory and await _goes_on(frozen):
-            frozen.processes.resume()
             self._sandboxes.enter(frozen, seconds)
+            frozen.processes.resume()
             sandbox = frozen
         else:
             if frozen is not None:

@@ -227,17 +227,12 @@ class Sandboxes:
         try:
             sandbox = LiveSandbox(record, contained, self._gateway)
             await self.trust(sandbox)
-            self._check_open()  # last: what is entered from here on, `close` finds
+            self.enter(sandbox, seconds)
         except BaseException:  # a kept record may say what cannot be meant any more; nothing may run unknown
             await contained.kill()
             raise
-        self.enter(sandbox, seconds)
         contained.ended.add_done_callback(lambda _: self._died(sandbox))
         return sandbox
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ProtocolError(503, "the embedded server is ending")
 
     async def trust(self, sandbox: LiveSandbox) -> None:
         """Has a sandbox trust this server's authority, where its rules need that; without it, its requests fail."""
@@ -247,7 +242,13 @@ class Sandboxes:
             _log.warning("sandbox %s does not trust this server's certificates: %s", sandbox.id, error)
 
     def enter(self, sandbox: LiveSandbox, seconds: float) -> None:
-        """Enters a sandbox that runs from now on, for so many seconds."""
+        """Enters a sandbox that runs from now on, for so many seconds.
+
+        Raises:
+            ProtocolError: The server is ending, and would end it no more.
+        """
+        if self._closed:
+            raise ProtocolError(503, "the embedded server is ending")
         record = sandbox.record
         record.state = "running"
         record.started_at = round(time.time(), 6)

@@ -8,6 +8,8 @@ from typing import Literal
 import pytest
 from e2b import Sandbox
 
+from e2b_magic.embedded.server import pauses
+from e2b_magic.embedded.server.live import LiveSandbox
 from tests.embedded.in_process import InProcess
 
 from .conftest import OTHER, PUBLIC, Listener, SlowNames, Speak
@@ -85,3 +87,21 @@ def test_a_change_of_what_is_killed_is_no_success(slow: tuple[InProcess, SlowNam
         assert sandbox.kill()
         names.release.set()
         assert putting.result(30) == 404
+
+
+def test_what_is_resumed_while_the_server_ends_is_ended(served: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen sandbox that comes round when the server has closed is not entered, for nobody would end it."""
+    sandbox = Sandbox.create(**served.options)
+    sandbox.pause()
+    frozen = served.sandboxes.pauses._paused[sandbox.sandbox_id]
+    assert frozen is not None
+
+    async def goes_on(_: LiveSandbox) -> bool:
+        await served.sandboxes.close()
+        return True
+
+    monkeypatch.setattr(pauses, "_goes_on", goes_on)
+    with served.control() as control:
+        assert control.post(f"/sandboxes/{sandbox.sandbox_id}/connect", json={"timeout": 60}).status_code == 503
+    assert len(served.sandboxes) == 0
+    assert frozen.contained.ended.done()
