@@ -20,7 +20,7 @@ from e2b_magic.client.background import OnEvent
 from e2b_magic.client.open_transfer import Place, untold
 from e2b_magic.client.options import SyncOptions, TransferOptions
 from e2b_magic.client.threads import wait_for
-from e2b_magic.client.trees.comparing import differs, excluded, topmost
+from e2b_magic.client.trees.comparing import differs, excluded, removable, topmost
 from e2b_magic.client.trees.packing import pack, pieces_of
 from e2b_magic.client.trees.placing import replace_file
 from e2b_magic.client.trees.scanning import Exclusions, Tree, entry_at, scan, with_checksum
@@ -137,6 +137,7 @@ class TransferVerbs(Verbs):
             tree.entries = [with_checksum(path, e) if e.type == "file" else e for e in tree.entries]
         here = {entry.name: entry for entry in tree.entries}
         gone = [name for name, e in there.items() if delete and name not in here and not excluded(e, exclusions)]
+        gone, kept = removable(gone)
         # What stands in the way: a directory that is a file now, or the reverse. It goes when all else has been sent.
         swapped = [name for name, entry in here.items() if name in there and there[name].type != entry.type]
         tree.entries = [e for e in tree.entries if e.name in swapped or differs(e, there.get(e.name))]
@@ -144,7 +145,8 @@ class TransferVerbs(Verbs):
             clear = partial(_remove, place, goal, swapped)
             at = _send_tree(place, tree, goal, before_it_lands=clear) if tree.entries or not there else goal
             _remove(place, goal, [name for name in topmost([*gone, *swapped]) if name not in swapped])
-        return _result(at, tree.entries, began, left_out=tree.left_out, removed=len(gone))
+        left_out = [*tree.left_out, *(f"{name} cannot be removed, since its name is not UTF-8" for name in kept)]
+        return _result(at, tree.entries, began, left_out=left_out, removed=len(gone))
 
     def _bring(self, tree: Tree, remote: str, options: TransferOptions) -> None:
         """Brings just those of a tree's entries that are listed."""

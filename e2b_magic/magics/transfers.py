@@ -129,7 +129,11 @@ COMMANDS = (
         ),
         examples=("%e2b put data.csv", "%e2b put --exclude *.pyc src /home/user/src"),
         notes=(
-            "What a local directory holds goes into the remote one. A file takes its place when all of it is there.",
+            (
+                "What a local directory holds goes into the remote one. A file takes its place when all of it is "
+                "there, and so does a directory that is new. Into one that is there files go one after the other once "
+                "all have come: a disk that is full by then, or a Ctrl-C, leaves some of them new and some old."
+            ),
         ),
     ),
     Command(

@@ -1,7 +1,7 @@
 """Trees on their way into a sandbox and out of it, as archives in parts; see `tar_script`.
 
 A directory that is not there yet appears when it is whole. Into one that is there, nothing is unpacked before all has
-come. Either way an upload that breaks off leaves what was there.
+come: an upload that breaks off before leaves what was there, one that breaks off while tar is at work some files new.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class TreeDownload(Download):
     async def pack(self) -> None:
         """Starts the packing, and gives when there is something."""
         if self.request.names:
-            names = "".join(f"./{name}\0" for name in self.request.names)
+            names = "".join(f"./{name}\0" for name in self.request.names).encode("utf-8", "surrogateescape")
             await self.lease.sandbox.files.write(f"{self._parts}.names", names, user=self.request.user)
         script = pack_script(self._parts, quoted(self._path), AHEAD, listed=bool(self.request.names))
         self._packing = TarScript(self.lease.sandbox, self.request, script, self._hear)

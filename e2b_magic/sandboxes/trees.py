@@ -37,7 +37,8 @@ async def list_tree(manager: SandboxManager, request: ListTree, emit: Emit) -> d
 
 
 def _fields(text: str) -> list[str]:
-    return base64.b64decode(text).decode("utf-8", "replace").split("\0")[:-1]
+    # As Python stands in for what is not UTF-8, so that a name is the one that it has here, and finds its file again.
+    return base64.b64decode(text).decode("utf-8", "surrogateescape").split("\0")[:-1]
 
 
 def _sums(text: str) -> dict[str, str]:

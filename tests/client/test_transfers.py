@@ -274,6 +274,21 @@ def test_a_hostile_tree_stays_in_its_place(client: Client, tmp_path: Path) -> No
     assert len(result.left_out) == 3
 
 
+def test_names_that_are_not_utf8_are_those_of_their_files(client: Client, tmp_path: Path) -> None:
+    """What has one comes out, is found again by sync, and is named where it cannot be removed."""
+    name, there = os.fsdecode(b"caf\xe9"), tmp_path / "there"
+    _run(client, r"mkdir -p odd/below && cd odd && touch skip $'caf\351' $'below/\351'")
+    client.download("odd", there, exclude=["skip"])
+    assert sorted(os.listdir(there)) == ["below", name]  # noqa: PTH208  names are what is compared
+    assert client.upload_changes(there, "odd").files == 0
+    (there / name).unlink()
+    (there / "below" / os.fsdecode(b"\xe9")).unlink()
+    (there / "below").rmdir()
+    result = client.upload_changes(there, "odd", delete=True)
+    assert result.left_out == (f"{name} cannot be removed, since its name is not UTF-8",)
+    assert (result.removed, _run(client, "ls -b odd")) == (3, "caf\\351\n")
+
+
 def test_slips_are_one_clear_line(client: Client, tmp_path: Path) -> None:
     """What is not there, and what stands in the way, is named."""
     (tmp_path / "d").mkdir()

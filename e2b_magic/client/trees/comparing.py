@@ -27,6 +27,20 @@ def topmost(names: Sequence[str]) -> list[str]:
     return top
 
 
+def removable(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Gives those of the names that can be removed, and the topmost of those that cannot.
+
+    No request can say a name that is not UTF-8; but what has one goes with a directory above it.
+    """
+    kept = [name for name in topmost(names) if not _is_utf8(name)]
+    below = tuple(f"{name}/" for name in kept)
+    return [name for name in names if not f"{name}/".startswith(below)], kept
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def differs(here: TreeEntry, there: TreeEntry | None) -> bool:
     """Whether an entry has to be brought: by checksum where there is one, else by size and time, to the second."""
     if there is None or here.type != there.type:
