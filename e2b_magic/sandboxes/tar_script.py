@@ -49,34 +49,38 @@ clear_away() {{
 }}
 trap clear_away EXIT
 trap 'exit 1' TERM
-mkdir -m 700 -- "$parts" && mkdir -p -- "$into" || exit
+mkdir -m 700 -- "$parts" && mkdir -p -- "$into" && mkfifo -- "$parts/archive" || exit
 echo ready
-exec 3> >(exec tar -C "$into" --no-same-owner -xpf -)
+tar -C "$into" --no-same-owner -xpf - < "$parts/archive" &
 tar=$!
+exec 3> "$parts/archive" 4<&0
+listen() {{
+  while read -r there; do [ "$there" != stop ] || kill -TERM $$; done
+}}
+give() {{
+  cat -- "$parts/$1" >&3 &
+  wait "$!" && rm -f -- "$parts/$1"
+}}
 take() {{
   local next=0 there end
   while read -r -t {patience} there end && [ "$there" != stop ]; do
-    for (( ; next < there; next++)); do cat -- "$parts/$next" >&3 && rm -f -- "$parts/$next" || return; done
+    [ -z "$end" ] || {{ listen <&4 3>&- & listening=$!; disown; }}
+    for (( ; next < there; next++)); do give "$next" || return; done
     [ -z "$end" ] || return 0
   done
   return 1
 }}
-listen() {{
-  while read -r there; do [ "$there" != stop ] || kill -TERM $$; done
-}}
 take || exit
-exec 3>&- 4<&0
-listen <&4 &
-listening=$!
-disown
-wait "$tar" || exit
-tar=
+exec 3>&-
+wait "$tar"
+code=$? tar=
+[ "$code" = 0 ] || exit "$code"
 [ "$into" = "$target" ] || {{ mkdir -p -- "$(dirname -- "$target")" && mv -T -- "$stage" "$target"; }}
 """
 """Says when parts may come, takes lines with the number of those that have, the last with a second word; unpacks them.
 
-It heeds `stop` until the tree is in its place. The parts' directory is its own to make: one that the first part makes
-would be open to the sandbox's other users.
+It heeds `stop` until the tree is in its place: a trap waits for what runs in the foreground, and so cat and tar do not.
+The parts' directory is its own to make: one that the first part makes would be open to the sandbox's other users.
 A directory that is not there yet is made aside, and appears when it is whole.
 """
 

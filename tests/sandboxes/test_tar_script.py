@@ -66,16 +66,17 @@ def test_parts_come_into_a_closed_directory(tmp_path: Path, parts: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
 
-def test_unpacking_stops_after_the_last_part_too(tmp_path: Path, parts: Path) -> None:
+@pytest.mark.parametrize("reading", ["cat > /dev/null", "true"], ids=["tar has all", "tar has a part"])
+def test_unpacking_stops_after_the_last_part_too(tmp_path: Path, parts: Path, reading: str) -> None:
     """While all has been said and tar is still at work, `stop` ends it, and the tree does not appear."""
     slow = tmp_path / "bin" / "tar"
     slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\ncat > /dev/null\necho slow\nexec sleep 60\n")
+    slow.write_text(f"#!/bin/sh\n{reading}\necho slow\nexec sleep 60\n")
     slow.chmod(0o755)
     script = unpack_scripts(str(parts), str(tmp_path / "new"))[0]
     with _running(script, PATH=f"{slow.parent}:/usr/bin:/bin") as unpacking:
         assert _line(unpacking) == "ready\n"
-        _archive(parts / "0")
+        (parts / "0").write_bytes(bytes(1_000_000))
         _say(unpacking, "1 end\n")
         assert _line(unpacking) == "slow\n"
         _say(unpacking, "stop\n")
@@ -92,6 +93,7 @@ def test_what_tar_refuses_is_told(tmp_path: Path, parts: Path) -> None:
         code, said = _ended(unpacking)
     assert code
     assert "does not look like a tar archive" in said
+    assert all(line.startswith("tar:") for line in said.splitlines())
     assert not list(tmp_path.iterdir())
 
 

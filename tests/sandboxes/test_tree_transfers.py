@@ -79,8 +79,8 @@ async def test_an_upload_is_cancelled_while_it_closes(
     client: Client, tmp_path: Path, meddle: Callable[[str, str, str], None]
 ) -> None:
     """Cancelled when all has been sent and tar is still at work, tar is ended, and nothing appears."""
-    slow = "cat > /dev/null; touch ~/closing; exec -a slow-tar sleep 60; "
-    meddle("unpack_scripts", "exec tar", f"{slow}exec tar")
+    slow = "slow() { cat > /dev/null; touch ~/closing; exec -a slow-tar sleep 60; }"
+    meddle("unpack_scripts", "tar -C", f"{slow}; slow")
     upload = asyncio.create_task(client.aupload(_tree(tmp_path / "tree"), "cancelled"))
     while not (await client.aexecute_command("ls closing || true", use_cache=False)).stdout:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
