@@ -109,7 +109,9 @@ async def close_transfer(manager: SandboxManager, request: CloseTransfer, emit: 
     """Ends a transfer; an upload takes its place now, and its entry is given."""
     transfer = manager.kept.get(request.transfer)
     if not isinstance(transfer, Transfer):
-        return {}
+        if request.discard:
+            return {}
+        raise _no_such_transfer()
     try:
         if request.discard or not isinstance(transfer, Upload):
             return {}

@@ -13,7 +13,7 @@ import pytest
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
-from e2b_magic.exceptions import FileError
+from e2b_magic.exceptions import FileError, InvalidRequestError
 from e2b_magic.sandboxes import transfer, tree_transfers
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
@@ -122,3 +122,12 @@ async def test_an_upload_closes_for_as_long_as_it_takes(monkeypatch: pytest.Monk
     with pytest.raises(FileError, match="finished"):
         await close_transfer(manager, CloseTransfer(project_id="p", transfer=name), _unheard)
     assert done == ["finished", "cleared away"]
+
+
+async def test_an_upload_that_was_given_up_is_not_said_to_have_landed() -> None:
+    """To close an upload that nobody knows any more is an error; to discard one is not."""
+    manager, unknown = cast("SandboxManager", SimpleNamespace(kept={})), "0" * 32
+    with pytest.raises(InvalidRequestError, match="no such transfer"):
+        await close_transfer(manager, CloseTransfer(project_id="p", transfer=unknown), _unheard)
+    closing = CloseTransfer(project_id="p", transfer=unknown, discard=True)
+    assert await close_transfer(manager, closing, _unheard) == {}
