@@ -51,11 +51,14 @@ _HOME = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets Ctrl-C be felt where a shell in the background has turned it off, and leads what has no directory astray."""
+    """Lets Ctrl-C and a hang-up be felt where they were turned off, and leads what has no directory astray."""
     config.stash[_HOME] = Path(tempfile.mkdtemp(prefix="e2b-magic-home-"))
     os.environ["XDG_DATA_HOME"] = str(config.stash[_HOME])
+    # By a shell that starts a command in the background, and by nohup: programs that are tried inherit it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

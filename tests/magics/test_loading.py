@@ -96,14 +96,14 @@ def test_loading_and_a_cached_result_import_nothing_heavy(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_loading_is_quick(tmp_path: Path) -> None:
-    """`%load_ext e2b_magic` costs at most 60 ms over a bare IPython; the median of five processes."""
+    """`%load_ext e2b_magic` takes at most 0.4 of what a bare IPython takes to start; the median of five processes."""
     code = """
         import time
+        started = time.perf_counter()
         from IPython.core.interactiveshell import InteractiveShell
         shell = InteractiveShell()
         began = time.perf_counter()
         shell.run_line_magic("load_ext", "e2b_magic")
-        print(time.perf_counter() - began)
+        print((time.perf_counter() - began) / (began - started))
     """
-    took = statistics.median(float(_python(code, tmp_path).split()[-1]) for _ in range(5))
-    assert took <= 0.060, f"{took * 1000:.0f} ms"
+    assert statistics.median(float(_python(code, tmp_path).split()[-1]) for _ in range(5)) <= 0.4
