@@ -12,6 +12,7 @@ from typing import Protocol
 
 # Bytes taken from a socket in one go; no more than that is held for either direction.
 CHUNK = 64 * 1024
+_IGNORING_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", ssl.Options(0))  # OpenSSL 3's
 
 
 @functools.cache
@@ -101,6 +102,8 @@ class Encrypted:
 
     def __init__(self, below: Stream, context: ssl.SSLContext, name: str | None = None, *, came: bytes = b"") -> None:
         self._below = below
+        # Python 3.11 takes an end without TLS's goodbye for a whole one, where OpenSSL lets it.
+        context.options &= ~_IGNORING_EOF
         self._come, self._to_go = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._come, self._to_go, server_side=name is None, server_hostname=name)
         self._going = asyncio.Lock()
