@@ -28,9 +28,9 @@ def _python(code: str, directory: Path) -> str:
         "IPYTHONDIR": str(directory / "ipython"),
         "E2B_MAGIC_DIRECTORY": str(directory / "e2b"),
     }
-    told = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True, env=environment
-    )
+    # -P, else the package would come from the working directory and not from where it is installed.
+    program = [sys.executable, "-P", "-c", textwrap.dedent(code)]
+    told = subprocess.run(program, check=True, capture_output=True, text=True, env=environment)
     return told.stdout
 
 
