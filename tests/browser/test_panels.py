@@ -118,12 +118,17 @@ def test_history_runs_again_and_panels_are_in_step(panel: PanelPage) -> None:
     assert "only here" not in other.root.locator(".e2b-well:visible").inner_text()
 
 
+def _look_at_the_sandbox(panel: PanelPage, *, holding: str) -> None:
+    """Shows the Sandbox tab of a sandbox that lives and holds a file."""
+    panel.turn_to("Run").run(f"echo kept > {holding}; echo written")
+    panel.output("written")
+    panel.turn_to("Sandbox").sees("ends in")
+
+
 @in_lab
 def test_pause_and_resume(panel: PanelPage) -> None:
     """The sandbox rests, says so, and wakes with its files."""
-    panel.turn_to("Run").run("echo kept > rested.txt; echo written")
-    panel.output("written")
-    panel.turn_to("Sandbox").sees("ends in")
+    _look_at_the_sandbox(panel, holding="rested.txt")
     panel.press("Pause")
     panel.sees("paused, its files kept")
     panel.press("Resume")
@@ -135,9 +140,7 @@ def test_pause_and_resume(panel: PanelPage) -> None:
 @in_lab
 def test_kill_and_recover(panel: PanelPage) -> None:
     """Kill asks first; then the sandbox and its files are gone, and the next command has a new one."""
-    panel.turn_to("Run").run("echo kept > kept.txt; echo written")
-    panel.output("written")
-    panel.turn_to("Sandbox").sees("ends in")
+    _look_at_the_sandbox(panel, holding="kept.txt")
     panel.press("Kill")
     panel.root.locator('.mod-danger:visible:text-is("Kill")').click()
     panel.sees("none yet")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import pytest
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
 from e2b_magic.panels import FilesPanel, HistoryPanel, RunPanel, ServerPanel
-from e2b_magic.records import ExecutionResult, Status, new_execution_id
 
-from .conftest import enter, press, until
+from .conftest import enter, fill_history, press, until
 
 pytestmark = pytest.mark.sandbox
 
@@ -133,11 +131,7 @@ def test_a_double_click_opens_a_directory(files: FilesPanel) -> None:
 def test_pages_are_turned_as_often_as_was_pressed(tmp_path: Path) -> None:
     """Next, pressed again before the page is there, turns one page each time, and never past the last."""
     client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path)}))
-    began = time.time() - 200
-    for number in range(90):
-        at = began + number
-        record = ExecutionResult(id=new_execution_id(at), project="default", command=f"echo {number:02}", started_at=at)
-        client.store.save_execution(replace(record, status=Status.SUCCESS))
+    fill_history(client, [f"echo {number:02}" for number in range(90)])
     history = HistoryPanel(client)
     until(lambda: history.rows._list.children)
     for _ in range(2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from e2b_magic.client.changes import ProjectChanged
 from e2b_magic.config import from_environment
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.panels import FilesPanel, HistoryPanel, Panel, RunPanel, SandboxPanel, ServerPanel, SettingsPanel
-from e2b_magic.records import ExecutionResult, Status, new_execution_id
 
-from .conftest import enter, press, saved_state, until, widgets_alive
+from .conftest import enter, fill_history, press, saved_state, until, widgets_alive
 
 pytestmark = pytest.mark.sandbox
 
@@ -272,11 +270,7 @@ def test_history_stands_alone(live: Client) -> None:
 def test_a_history_of_10000_opens_its_pages_quickly(tmp_path: Path) -> None:
     """A page out of ten thousand executions is there without reading them all."""
     client = Client(from_environment({"E2B_MAGIC_DIRECTORY": str(tmp_path)}))
-    began = time.time() - 20_000
-    for number in range(10_000):
-        at = began + number
-        record = ExecutionResult(id=new_execution_id(at), project="default", command=f"echo {number}", started_at=at)
-        client.store.save_execution(replace(record, status=Status.SUCCESS))
+    fill_history(client, [f"echo {number}" for number in range(10_000)])
     history = HistoryPanel(client)
     until(lambda: history.rows._list.children)
     times = []

@@ -76,13 +76,12 @@ class Authority:
             name: The host's name.
         """
         with self._making:
-            context, until = self._contexts.get(name, (None, None))
-            if context is None or until is None or self._now() >= until:
+            made = self._contexts.get(name)
+            if made is None or self._now() >= made[1]:
                 if len(self._contexts) >= _MOST_CONTEXTS:
                     self._contexts.clear()
-                context = self._make_context(name)
-                self._contexts[name] = (context, self._now() + _LIFE / 2)
-            return context
+                made = self._contexts[name] = (self._make_context(name), self._now() + _LIFE / 2)
+            return made[0]
 
     @cached_property
     def _own(self) -> tuple[EllipticCurvePrivateKey, x509.Certificate]:

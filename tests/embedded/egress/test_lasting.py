@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Literal
 
 import pytest
@@ -47,6 +49,15 @@ def test_a_fork_has_the_rules_of_its_origin(served: InProcess, public: Listener,
     assert other.visits == 0
 
 
+@contextmanager
+def _changing(served: InProcess, names: SlowNames, sandbox: Sandbox) -> Iterator[Future[int]]:
+    """Has rules changed that are under way inside, and come through when `names` are released; gives the status."""
+    with ThreadPoolExecutor(1) as pool:
+        putting = pool.submit(_put, served, sandbox)
+        assert names.asked.wait(20)
+        yield putting
+
+
 def _put(served: InProcess, sandbox: Sandbox) -> int:
     """Denies everything, by a proxy whose name is long in being looked up; gives the answer's status."""
     change = {"denyOut": ["0.0.0.0/0"], "egressProxy": {"address": "slow.test:1080"}}
@@ -63,9 +74,7 @@ def test_a_change_that_takes_long_is_not_lost(slow: tuple[InProcess, SlowNames])
     """Rules that are answered with success are in force, also where the sandbox is paused while they are checked."""
     served, names = slow
     sandbox = Sandbox.create(**served.options)
-    with ThreadPoolExecutor(2) as pool:
-        putting = pool.submit(_put, served, sandbox)
-        assert names.asked.wait(20)
+    with _changing(served, names, sandbox) as putting, ThreadPoolExecutor(1) as pool:
         resting = pool.submit(_rest, sandbox)
         wait([resting], timeout=1)  # it gets as far as it can
         names.release.set()
@@ -81,9 +90,7 @@ def test_a_change_of_what_is_killed_is_no_success(slow: tuple[InProcess, SlowNam
     """A sandbox that is killed while its new rules are checked is told to be gone."""
     served, names = slow
     sandbox = Sandbox.create(**served.options)
-    with ThreadPoolExecutor(1) as pool:
-        putting = pool.submit(_put, served, sandbox)
-        assert names.asked.wait(20)
+    with _changing(served, names, sandbox) as putting:
         assert sandbox.kill()
         names.release.set()
         assert putting.result(30) == 404
