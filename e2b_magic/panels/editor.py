@@ -106,19 +106,20 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
         Args:
             known: What else may be in the file and be overwritten.
         """
-        path, project, client, message = self.path, self.project, self._view.client, self._view.message
+        # All of it now: by the time that the sandbox has answered, another file may be open.
+        path, project, before, text = self.path, self.project, self._content, self.text.value
         if path is None:
             return
-        there = await self._read(path, project) if await self._exists(path, project) else self._content
-        if there not in (self._content, known):
+        there = await self._read(path, project) if await self._exists(path, project) else before
+        if there not in (before, known):
             question = f"{path} has changed since it was opened: overwrite that? Reload takes it instead"
             self._ask.for_yes(question, "Overwrite", lambda: self._view.start(lambda: self.save(there)))
             return
-        text = self.text.value
-        content = text.replace("\n", "\r\n").encode() if b"\r\n" in self._content else text.encode()
-        entry = await client.awrite_file(path, content, project=project)
-        self._content, self._opened = content, text
-        message.say(f"Saved {path} ({size(entry.size)})")
+        content = text.replace("\n", "\r\n").encode() if b"\r\n" in before else text.encode()
+        entry = await self._view.client.awrite_file(path, content, project=project)
+        if (self.path, self.project) == (path, project):
+            self._content, self._opened = content, text
+        self._view.message.say(f"Saved {path} ({size(entry.size)})")
 
     async def _exists(self, path: str, project: str) -> bool:
         try:

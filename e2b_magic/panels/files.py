@@ -10,7 +10,7 @@ from ipywidgets import HTML, FileUpload, Text
 
 from e2b_magic.client import Client
 from e2b_magic.client.changes import Change, ExecutionChanged, ProjectChanged, SettingsChanged
-from e2b_magic.exceptions import InvalidRequestError, RemoteFileNotFoundError
+from e2b_magic.exceptions import E2BMagicError, InvalidRequestError, RemoteFileNotFoundError
 from e2b_magic.panels.ask import Ask
 from e2b_magic.panels.carrying import UPLOAD_LIMIT, Transfers, base_name, bring, hand_over, save, upload
 from e2b_magic.panels.controls import FITTING, button, line
@@ -136,14 +136,21 @@ class FilesPanel(View):
             self.rows.show_page([], where="", earlier=False, later=False)
             self.rows.tell("The project has no sandbox that runs: Refresh starts one.")
             return
+        try:
+            await self._read(tree)
+        except E2BMagicError:
+            self._show_rows()  # as far as they are known: those of another directory would answer no press
+            raise
+        self._show_rows()
+
+    async def _read(self, tree: Tree) -> None:
         for directory in tree.opened or [tree.root]:
             try:
                 tree.put(directory, await self.client.alist_files(directory, project=self._project))
             except RemoteFileNotFoundError:
+                tree.fold(directory)
                 if directory == tree.root:
                     raise
-                tree.fold(directory)
-        self._show_rows()
 
     def _turn_to(self, project: str) -> None:
         """Shows another project's files; what was asked or chosen before is no more, what is edited stays."""
@@ -219,10 +226,14 @@ class FilesPanel(View):
         return self._chosen.path if self._chosen.type == "dir" else above(self._chosen.path)
 
     def _ask_for_file(self) -> None:
-        self.ask.for_text(f"New file in {self._target}", "", "Make", lambda name: self.start(lambda: self._make(name)))
+        target = self._target
 
-    async def _make(self, name: str) -> None:
-        path = inside(self._target, name)
+        def make(name: str) -> None:
+            self.start(lambda: self._make(inside(target, name)))
+
+        self.ask.for_text(f"New file in {target}", "", "Make", make)
+
+    async def _make(self, path: str) -> None:
         await self._check_free(path)
         await self.client.awrite_file(path, "", project=self._project)
         self._open(path)
@@ -232,11 +243,15 @@ class FilesPanel(View):
             raise InvalidRequestError(f"{path} is there already: choose another name, or delete it first")
 
     def _ask_for_directory(self) -> None:
-        question = f"New directory in {self._target}"
-        self.ask.for_text(question, "", "Make", lambda name: self.start(lambda: self._make_directory(name)))
+        target = self._target
 
-    async def _make_directory(self, name: str) -> None:
-        entry = await self.client.amake_directory(inside(self._target, name), project=self._project)
+        def make(name: str) -> None:
+            self.start(lambda: self._make_directory(inside(target, name)))
+
+        self.ask.for_text(f"New directory in {target}", "", "Make", make)
+
+    async def _make_directory(self, path: str) -> None:
+        entry = await self.client.amake_directory(path, project=self._project)
         self.message.say(f"Made {entry.path}")
 
     def _ask_to_rename(self) -> None:

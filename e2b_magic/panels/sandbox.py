@@ -134,20 +134,22 @@ class SandboxPanel(View):
         self._do(lambda: self.client.aextend_sandbox(seconds))
 
     def _ask_to_snapshot(self) -> None:
-        name = f"{self.client.project.lower()}-{time.strftime('%Y%m%d-%H%M')}".replace(".", "-")
+        project = self.client.project
+        name = f"{project.lower()}-{time.strftime('%Y%m%d-%H%M')}".replace(".", "-")
         question = "Name of the snapshot"
-        self.ask.for_text(question, name, "Take", lambda text: self.start(lambda: self._snapshot(text)))
+        self.ask.for_text(question, name, "Take", lambda text: self.start(lambda: self._snapshot(text, project)))
 
-    async def _snapshot(self, name: str) -> None:
-        snapshot = await self.client.asnapshot_sandbox(name)
+    async def _snapshot(self, name: str, project: str) -> None:
+        snapshot = await self.client.asnapshot_sandbox(name, project)
         self.message.say(f"Took snapshot {snapshot.snapshot_id}: %e2b new --template {snapshot.snapshot_id} uses it")
 
     def _ask_to_fork(self) -> None:
-        question, name = "Project that gets the copy", f"{self.client.project}-copy"
-        self.ask.for_text(question, name, "Fork", lambda text: self.start(lambda: self._fork(text)))
+        project = self.client.project
+        question, name = "Project that gets the copy", f"{project}-copy"
+        self.ask.for_text(question, name, "Fork", lambda text: self.start(lambda: self._fork(text, project)))
 
-    async def _fork(self, to: str) -> None:
-        state = await self.client.afork_sandbox(to)
+    async def _fork(self, to: str, project: str) -> None:
+        state = await self.client.afork_sandbox(to, project)
         self.message.say(f"Project {to} has a copy, sandbox {state.sandbox_id}")
 
     def _ask_to_kill(self) -> None:

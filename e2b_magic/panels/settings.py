@@ -28,10 +28,9 @@ class SettingsPanel(View):
     def __init__(self, client: Client | None = None) -> None:
         super().__init__(client)
         self._key: ApiKey | None = None
+        self._project = self.client.project
         self._refresh = Refresh(self, self._load, pause=0.3)
-        self.project = Combobox(
-            value=self.client.project, description="Project", continuous_update=False, style=FITTING
-        )
+        self.project = Combobox(value=self._project, description="Project", continuous_update=False, style=FITTING)
         self.use_button = self._button("Use", "Make it the current project: each has a sandbox of its own", self.use)
         self.cache = HTML()
         self.clear_button = self._button("Clear cache", "Forget every cached result; the history stays", self._clear)
@@ -65,7 +64,8 @@ class SettingsPanel(View):
         self._attempt(lambda: self.message.say(f"The current project is {self._chosen()}"))
 
     def _chosen(self) -> str:
-        return self.client.use_project(self.project.value.strip()).name
+        self._project = self.client.use_project(self.project.value.strip()).name
+        return self._project
 
     def _take_key(self, text: str) -> None:
         self._key = None
@@ -100,7 +100,8 @@ class SettingsPanel(View):
         projects = await self.aside(self.client.get_projects)
         cache = await self.aside(self.client.get_cache_info)
         self.project.options = [project.name for project in projects]
-        self.project.value = self.client.project
+        if self._project != self.client.project:  # else a name that was typed, and is not used yet, would go
+            self._project = self.project.value = self.client.project
         backend = self.client.configuration.backend
         where = "the embedded server, on this machine" if backend == EMBEDDED else backend
         self.backend.value = f"Sandboxes are on <strong>{html.escape(where)}</strong>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
-from e2b_magic.panels import FilesPanel, HistoryPanel, RunPanel, ServerPanel
+from e2b_magic.panels import FilesPanel, HistoryPanel, RunPanel, ServerPanel, SettingsPanel
 
 from .conftest import enter, fill_history, press, until
 
@@ -94,6 +95,60 @@ def test_a_text_is_saved_though_its_sandbox_was_killed(files: FilesPanel) -> Non
     press(files.editor.save_button)
     until(lambda: "Saved /home/user/kept/edited.txt" in files.message.value, files.message.value)
     assert files.client.read_text("kept/edited.txt") == "as it shall be\n"
+
+
+def test_a_text_is_saved_to_its_own_file(files: FilesPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file that is opened while the sandbox is still asked about the first does not end up in that one."""
+    files.client.write_file("other.txt", "other\n")
+    listed = files.client.alist_files
+
+    async def slowly(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await listed(*arguments, **options)
+
+    monkeypatch.setattr(files.client, "alist_files", slowly)
+    press(files.editor.save_button)
+    files._open("/home/user/other.txt")
+    _asked(files, "edited.txt has changes that are not saved: discard them?")
+    press(files.ask.yes)
+    until(lambda: files.editor.text.value == "other\n")
+    until(lambda: "Saved /home/user/kept/edited.txt" in files.message.value, files.message.value)
+    assert files.client.read_text("kept/edited.txt") == "as it shall be\n"
+    assert not files.editor.changed
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_is_made_goes_where_the_question_said(files: FilesPanel, kind: str) -> None:
+    """A row that is pressed before the question is answered chooses no other place."""
+    getattr(files, f"_ask_for_{kind}")()
+    _pick(files, "kept")
+    enter(files.ask.answer, f"made-{kind}")
+    until(lambda: any(entry.name == f"made-{kind}" for entry in files.client.list_files()), files.message.value)
+    files.client.remove_file(f"made-{kind}", recursive=True)
+
+
+def test_a_directory_that_is_not_there_has_no_rows(files: FilesPanel) -> None:
+    """The rows of the one before, which would answer no press, go; Up leads back to rows that do."""
+    until(lambda: files.rows._list.children)
+    files.go_to("nowhere")
+    until(lambda: "nowhere" in files.message.value and not files.rows._list.children, files.message.value)
+    files.go_to("~")
+    _pick(files, "kept")
+
+
+def test_a_name_that_was_typed_is_not_taken_away(live: Client) -> None:
+    """A project's name waits in its field for Use, whatever is told of others meanwhile."""
+    settings = SettingsPanel(live)
+    live.execute_command("echo stored")
+    until(lambda: not settings.clear_button.disabled)
+    settings.project.set_state({"value": "typed"})
+    live.clear_cache()
+    until(lambda: settings.clear_button.disabled)
+    press(settings.use_button)
+    assert live.project == "typed"
+    live.use_project("default")
+    until(lambda: settings.project.value == "default")
+    settings.close()
 
 
 def test_what_is_there_is_not_replaced_unasked(files: FilesPanel) -> None:

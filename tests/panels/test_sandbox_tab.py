@@ -44,6 +44,7 @@ class Sandbox:
 
     async def keep(self, payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         """Answers `snapshot_sandbox`."""
+        self.asked.append(payload)
         return {"snapshot_id": f"snapshot-{payload['name']}"}
 
     async def measure(self, payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -96,6 +97,17 @@ def test_it_is_kept_and_copied(panel: SandboxPanel, sandbox: Sandbox) -> None:
     assert panel.ask.answer.value == "default-copy"
     press(panel.ask.yes)
     until(lambda: "Project default-copy has a copy" in panel.message.value)
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "fork"])
+def test_a_question_is_about_the_project_that_it_was_asked_of(panel: SandboxPanel, sandbox: Sandbox, verb: str) -> None:
+    """Another project that is turned to before a question is answered is neither kept nor copied."""
+    press(getattr(panel, f"{verb}_button"))
+    panel.client.use_project("another")
+    press(panel.ask.yes)
+    until(lambda: any(asked["type"] == f"{verb}_sandbox" for asked in sandbox.asked))
+    (asked,) = [asked for asked in sandbox.asked if asked["type"] == f"{verb}_sandbox"]
+    assert asked["project_id"] == "default"
 
 
 def test_its_use_is_drawn(panel: SandboxPanel) -> None:
