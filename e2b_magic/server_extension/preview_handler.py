@@ -53,7 +53,9 @@ class Preview(BoundedBody, WebSocketHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Says in a line of plain text why there is nothing to be seen."""
         error = kwargs.get("exc_info", (None, None))[1]
-        reason = getattr(error, "log_message", None) or http.HTTPStatus(status_code).phrase
+        # With its arguments put in, of which there may be none: then each `%` of the text is two in it.
+        said = error.log_message % error.args if isinstance(error, web.HTTPError) and error.log_message else ""
+        reason = said or http.HTTPStatus(status_code).phrase
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{reason}\n")
 
@@ -148,4 +150,4 @@ class Preview(BoundedBody, WebSocketHandler):
 def refusal(error: E2BMagicError) -> web.HTTPError:
     """Gives what a browser is told of an error."""
     # The text is an argument: a `%` in it is no format.
-    return web.HTTPError(_STATUS.get(type(error), 502), str(error).replace("%", "%%"))
+    return web.HTTPError(_STATUS.get(type(error), 502), "%s", str(error))

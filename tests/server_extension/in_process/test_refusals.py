@@ -10,6 +10,9 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from e2b_magic.exceptions import RateLimitError
+from e2b_magic.server_extension.users import UserWorker
+
 from .conftest import BASE, KEY, InProcess
 
 TICKET = "preview-" + "A" * 32
@@ -136,6 +139,18 @@ def test_a_refusal_has_the_previews_policy(server: InProcess) -> None:
         assert answer.headers["Content-Security-Policy"] == "sandbox allow-scripts; frame-ancestors 'self'"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+def test_a_previews_refusal_is_told_as_it_is(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An advice that names a magic, whose sign is that of a format, reaches the browser letter by letter."""
+    told = "You have 20 sandboxes: kill one, as with `%e2b kill NAME`"
+
+    async def refuse(*arguments: object) -> None:
+        raise RateLimitError(told)
+
+    monkeypatch.setattr(UserWorker, "port_address", refuse)
+    answer = server.ask("GET", "e2b-magic/preview/web/8000/x")
+    assert (answer.code, answer.body.decode()) == (429, f"{told}\n")
 
 
 def test_an_errors_text_does_not_bring_a_key_into_the_log(
