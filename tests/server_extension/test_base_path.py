@@ -100,6 +100,8 @@ def test_a_server_may_live_at_the_path_that_it_is_told(start_jupyter: Callable[.
         for follows in ("no", "yes", "no"):
             browser.start(FOLLOWS=follows)
             root = base if follows == "yes" else "/"
+            # A page that is looked at again, before the root was asked for where a server lives that lives there.
+            assert follows == "yes" or browser.get(f"{base}deeper").text == f"/deeper of {base}"
             assert browser.get(base).text == f"{root} of {base}"
             assert browser.get(f"{base}deeper").text == f"{root}deeper of {base}"
             assert browser.get("/base/e2b-magic/preview/default/8200/deeper").text == f"{root}deeper of {base}"

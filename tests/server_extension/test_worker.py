@@ -152,6 +152,7 @@ def test_fifty_streams_at_once_are_not_mixed(http: httpx.Client) -> None:
         for number, events in enumerate(streams):
             text = "".join(event.get("text", "") for event in events)
             assert text.split() == [f"{number}-{i}" for i in range(1, 6)]
+            assert events[-1]["envelope"]["data"]["stdout"] == text
     assert longest[-1] < 0, longest
 
 
