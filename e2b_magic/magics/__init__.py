@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from e2b_magic.magics.display import Show
+
 
 def load(ipython: InteractiveShell) -> None:
     """Brings the magics, their options for `%config` and their completion; loading twice is loading once."""
@@ -25,6 +27,20 @@ def load(ipython: InteractiveShell) -> None:
     ipython.register_magics(magics)
     ipython.Completer.custom_matchers.append(magics.matcher)
     ipython.events.register("post_run_cell", magics.announce)
+    for name, show in _shown().items():
+        _text_formatter(ipython).for_type(name, show)
+
+
+def _shown() -> dict[str, Show]:
+    """Gives how records are shown that a magic gives, by their names: so that loading needs no records."""
+    from e2b_magic.magics import jobs, snapshots
+
+    return {"e2b_magic.records.jobs.BackgroundJob": jobs.SHOW, "e2b_magic.records.sandboxes.Snapshot": snapshots.SHOW}
+
+
+def _text_formatter(ipython: InteractiveShell) -> Any:
+    formatter: Any = ipython.display_formatter  # annotated, by IPython, as if a shell might have none
+    return formatter.formatters["text/plain"]
 
 
 def unload(ipython: InteractiveShell) -> None:
@@ -39,6 +55,8 @@ def unload(ipython: InteractiveShell) -> None:
 def _withdraw(ipython: InteractiveShell) -> None:
     from e2b_magic.magics.extension import E2BMagics
 
+    for name in _shown():
+        _text_formatter(ipython).pop(name, None)
     configurables: list[Any] = ipython.configurables  # annotated, by IPython, as if only the shell were one
     for magics in [one for one in configurables if isinstance(one, E2BMagics)]:
         configurables.remove(magics)

@@ -29,11 +29,30 @@ TEXT_SHOWN: Final = 100_000
 
 
 class PrettyPrinter(Protocol):
-    """What IPython hands to `_repr_pretty_` (`IPython.lib.pretty.RepresentationPrinter`), as far as it is used here."""
+    """What IPython hands to `_repr_pretty_` (`IPython.lib.pretty.RepresentationPrinter`), as far as it is used here.
+
+    Attributes:
+        stack: The values that are being shown now, each part of the one before it.
+    """
+
+    stack: list[int]
 
     def text(self, obj: str) -> None:
         """Writes a text."""
         ...
+
+
+Show = Callable[[Any, PrettyPrinter, bool], None]
+"""A function that IPython's text formatter shows a type by."""
+
+
+def as_line(describe: Callable[[Any], str]) -> Show:
+    """Gives what shows a record as a line of its own; in a list, or as part of another value, by its repr."""
+
+    def show(value: Any, printer: PrettyPrinter, cycle: bool) -> None:
+        printer.text(describe(value) if len(printer.stack) == 1 else repr(value))
+
+    return show
 
 
 @dataclass(frozen=True, slots=True)

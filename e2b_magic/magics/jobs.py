@@ -1,4 +1,8 @@
-"""`%e2b jobs`, `logs`, `wait` and `stop`: what goes on by itself in a sandbox, and the line that says it has ended."""
+"""`%e2b jobs`, `logs`, `wait` and `stop`: what goes on by itself in a sandbox, and the line that says it has ended.
+
+A job that is a cell's value is shown as that line, too (`SHOW`), so no command prints one beside its value, and a job
+that goes into a variable is silent.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from IPython.core.error import UsageError
 from e2b_magic.exceptions import CommandFailedError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Column, Table
+from e2b_magic.magics.display import Column, Table, as_line
 from e2b_magic.magics.options import PROJECT, seconds, whole_number
 from e2b_magic.quantities import ago, span
 from e2b_magic.terminal import one_line
@@ -33,7 +37,7 @@ def start(context: Context, arguments: argparse.Namespace, command: str) -> Back
     for option in ("timeout", "refresh"):
         if getattr(arguments, option):
             raise UsageError(f"--{option} does not go with --bg: such a command runs until it ends, or %e2b stop")
-    job = context.client.start_background(
+    return context.client.start_background(
         command,
         project=arguments.project,
         cwd=arguments.cwd,
@@ -41,9 +45,6 @@ def start(context: Context, arguments: argparse.Namespace, command: str) -> Back
         user=arguments.user,
         on_event=context.printer(quiet=arguments.quiet),
     )
-    if not arguments.quiet:
-        print(f"Started job {job.id}: %e2b logs -f {job.id} follows it, %e2b stop {job.id} ends it")
-    return job
 
 
 def jobs(context: Context, arguments: argparse.Namespace) -> Table[BackgroundJob]:
@@ -86,15 +87,12 @@ def wait(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
         raise KeyboardInterrupt("stopped waiting; the job goes on") from None
     if context.raise_on_error and not arguments.no_raise and job.exit_code:
         raise CommandFailedError(f"{described(job)}: %e2b logs {job.id} shows what it wrote")
-    print(described(job))
     return job
 
 
 def stop(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
     """Ends a job."""
-    job = context.client.stop_job(arguments.job, project=arguments.project)
-    print(described(job))
-    return job
+    return context.client.stop_job(arguments.job, project=arguments.project)
 
 
 def described(job: BackgroundJob) -> str:
@@ -103,6 +101,33 @@ def described(job: BackgroundJob) -> str:
     short = command if len(command) <= COMMAND_SHOWN else f"{command[: COMMAND_SHOWN - 1]}…"
     took = f" after {span(job.ended_at - job.started_at)}" if job.ended_at else ""
     return f"Job {job.id} ({short}) {job.outcome}{took}"
+
+
+def _line(job: BackgroundJob) -> str:
+    return f"{described(job)}{_ways_on(job)}"
+
+
+def _ways_on(job: BackgroundJob) -> str:
+    if not job.running:
+        return ""
+    if job.port is None:
+        return f": %e2b logs -f {job.id} follows it, %e2b stop {job.id} ends it"
+    elsewhere = "" if job.project == _current_project() else f"-p {job.project} "
+    return (
+        f" on port {job.port}: {one_line(job.url or '')} "
+        f"(%e2b preview {elsewhere}{job.port} shows it, %e2b stop {job.id} ends it)"
+    )
+
+
+def _current_project() -> str:
+    from e2b_magic.client import current_client
+
+    client = current_client()
+    return "" if client is None else client.project
+
+
+SHOW: Final = as_line(_line)
+"""How a job is shown that is a cell's value."""
 
 
 def announcements() -> list[str]:

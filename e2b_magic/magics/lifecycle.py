@@ -96,7 +96,8 @@ def collect(context: Context, arguments: argparse.Namespace) -> Table[SandboxSta
         found = client.list_orphans(everywhere=everywhere)
     else:
         found = client.kill_orphans(everywhere=everywhere)
-        print(f"Ended {counted(len(found), 'sandbox', 'sandboxes')} that no project has")
+        if found:
+            print(f"Ended {counted(len(found), 'sandbox', 'sandboxes')} that no project has")
     strays = 0 if everywhere else len(client.list_orphans(everywhere=True)) - len(found) * arguments.dry_run
     if strays:
         print(

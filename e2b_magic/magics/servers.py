@@ -61,7 +61,7 @@ def dev(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
     """Starts a server and gives its job."""
     printer = context.printer(quiet=arguments.quiet)
     try:
-        job = context.client.start_dev_server(
+        return context.client.start_dev_server(
             arguments.command or None,
             arguments.port,
             project=arguments.project,
@@ -76,8 +76,6 @@ def dev(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
         raise KeyboardInterrupt("interrupted before the port answered; the server is ended") from None
     finally:
         printer.finish()
-    print(f"Port {job.port} answers: {job.url} (%e2b preview shows it, %e2b stop ends it)")
-    return job
 
 
 def preview(context: Context, arguments: argparse.Namespace) -> PreviewFrame:

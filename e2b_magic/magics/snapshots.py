@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Column, Table
+from e2b_magic.magics.display import Column, Table, as_line
 from e2b_magic.magics.options import PROJECT, PROJECT_WORD
 from e2b_magic.quantities import ago, size
 
@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
 def snapshot(context: Context, arguments: argparse.Namespace) -> Snapshot:
     """Takes a snapshot and gives it."""
-    taken = context.client.snapshot_sandbox(arguments.name or "", arguments.project)
-    print(f"Took snapshot {taken.snapshot_id}: %e2b new NAME --template {taken.snapshot_id} makes a sandbox from it")
-    return taken
+    return context.client.snapshot_sandbox(arguments.name or "", arguments.project)
+
+
+def _line(taken: Snapshot) -> str:
+    return f"Snapshot {taken.snapshot_id}: %e2b new NAME --template {taken.snapshot_id} makes a sandbox from it"
+
+
+SHOW: Final = as_line(_line)
+"""How a snapshot is shown that is a cell's value."""
 
 
 def snapshots(context: Context, arguments: argparse.Namespace) -> Table[Snapshot]:

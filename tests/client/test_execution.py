@@ -132,6 +132,21 @@ def test_an_ended_sandbox_has_no_cached_results(client: Client) -> None:
     assert not client.execute_command("hello").cached
 
 
+def test_a_cached_answer_asks_no_sandbox(client: Client, caller: FakeCaller) -> None:
+    """An answer names the sandbox that gave it, ended unheard or not; once that is found gone, none is given."""
+
+    async def gone(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        raise SandboxGoneError("gone")
+
+    first = client.execute_command("hello")
+    caller.answers["execute_command"] = gone
+    again = client.execute_command("hello")
+    assert (again.cached, again.sandbox_id, again.cached_at) == (True, "s1", first.started_at)
+    for command in ("other", "hello"):
+        with pytest.raises(SandboxGoneError):
+            client.execute_command(command)
+
+
 def test_clearing_the_cache(client: Client) -> None:
     """`clear_cache` forgets a command's results, a project's, or all, and counts them."""
     for project in ("a", "b"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from e2b_magic.client import Client
 from e2b_magic.exceptions import CommandFailedError, InvalidRequestError
 from e2b_magic.magics.servers import PreviewFrame
 from e2b_magic.records import BackgroundJob, JobState, Preview
-from tests.magics.conftest import Notebook, served_client, shown_as
+from tests.magics.conftest import Cell, Notebook, served_client, shown_as
 
 DEADLINE = 30
 """How long a busy machine may take to do what takes a moment, in seconds."""
@@ -34,15 +35,21 @@ def notebook(shell: InteractiveShell, client: Client) -> Notebook:
     return Notebook(shell)
 
 
+def shown(cell: Cell) -> str:
+    """Gives what a cell shows of its value, when it shows nothing else."""
+    match = re.fullmatch(r"Out\[\d+\]: (.*)\n", cell.stdout)
+    assert match, cell.stdout
+    return match[1]
+
+
 @pytest.mark.sandbox
 def test_a_command_goes_to_the_background(notebook: Notebook) -> None:
-    """`--bg` gives a job at once and says how to follow it; its log, its end and its place in the list are there."""
+    """`--bg` gives a job at once, and no word beside it; its log, its end and its place in the list are there."""
     notebook("word = 'thon'")
     cell = notebook("job = %e2b run --bg echo from {'py' + word}; sleep 0.2; exit 3")
-    assert cell.error is None
+    assert (cell.error, cell.stdout) == (None, "")
     job = notebook("job").value
     assert isinstance(job, BackgroundJob)
-    assert f"%e2b logs -f {job.id}" in cell.stdout
     with pytest.raises(CommandFailedError, match=f"Job {job.id} .* exited with code 3 after"):
         raise notebook(f"%e2b wait {job.id}").error or AssertionError
     assert notebook(f"job = %e2b logs {job.id}").stdout == "from python\n"
@@ -50,6 +57,19 @@ def test_a_command_goes_to_the_background(notebook: Notebook) -> None:
     table = notebook("%e2b jobs").value
     assert table[0].id == job.id
     assert "exited with code 3" in shown_as(table)
+
+
+@pytest.mark.sandbox
+def test_a_job_is_told_of_once(notebook: Notebook) -> None:
+    """What starts, ends or awaits a job shows one line, with the ways on while it runs; none in a variable's place."""
+    started = notebook("%e2b run --bg sleep 4321")
+    job = started.value.id
+    ways = f"%e2b logs -f {job} follows it, %e2b stop {job} ends it"
+    assert shown(started) == f"Job {job} (sleep 4321) running: {ways}"
+    for line in (f"%e2b stop {job}", f"%e2b wait --no-raise {job}"):
+        assert re.fullmatch(rf"Job {job} \(sleep 4321\) stopped after \d+ s", shown(notebook(line)))
+        assert notebook(f"job = {line}").stdout == ""
+    assert shown(notebook("[job]")) == f"[<job {job}: stopped, default>]"
 
 
 @pytest.mark.sandbox
@@ -76,9 +96,10 @@ def test_the_next_prompt_tells_of_an_end(notebook: Notebook) -> None:
 def test_a_server_is_started_shown_and_stopped(notebook: Notebook) -> None:
     """`dev` waits for the port, `preview` shows it, `logs` has what it wrote, `stop` ends it by its port."""
     notebook("%%e2b_file site/index.html\n<p>hello</p>\n")
-    cell = notebook("%e2b dev --port 8200 --cwd site python3 -m http.server $PORT --bind 127.0.0.1")
+    cell = notebook("%e2b dev --quiet --port 8200 --cwd site python3 -m http.server $PORT --bind 127.0.0.1")
     assert cell.error is None
-    assert f"Port 8200 answers: {cell.value.url}" in cell.stdout
+    job = f"Job {cell.value.id} (python3 -m http.server $PORT --bind 127.0.0.1) running on port 8200: {cell.value.url}"
+    assert shown(cell) == f"{job} (%e2b preview 8200 shows it, %e2b stop {cell.value.id} ends it)"
     assert notebook("r = %e2b run --no-cache curl -s localhost:8200").stdout == "<p>hello</p>\n"
     frame = notebook("%e2b preview").value
     assert frame.url == cell.value.url

@@ -49,7 +49,7 @@ def test_a_sandbox_is_made_kept_and_ended(notebook: Notebook) -> None:
     assert [one.project for one in listed] == ["brief"]
     assert "brief" in shown_as(listed)
     assert notebook("%e2b gc --dry-run").value == []
-    assert "Ended 0 sandboxes" in notebook("%e2b gc").stdout
+    assert notebook("%e2b gc").stdout.endswith("]: Every sandbox belongs to a project.\n")
     assert "lives after use  10 min" in shown_as(notebook("%e2b info").value)
     assert notebook("%e2b kill").error is None
     assert notebook("%e2b sandboxes").value == []
