@@ -18,7 +18,7 @@ from e2b_magic.exceptions import CommandError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Text
-from e2b_magic.magics.options import seconds, values_of, variable
+from e2b_magic.magics.options import local_paths, seconds, values_of, variable, variable_names
 from e2b_magic.magics.past import FILTERS, chosen_record, recent_ids, wanted_records
 from e2b_magic.quantities import counted
 from e2b_magic.terminal import one_line
@@ -144,6 +144,7 @@ COMMANDS = (
             Argument(
                 names=("-e", "--env"),
                 metavar="NAME[=VALUE]",
+                complete=variable_names,
                 convert=variable,
                 repeat=True,
                 summary="a variable that it had: their values are kept nowhere",
@@ -174,7 +175,12 @@ COMMANDS = (
             Argument(names=("--force",), summary="replace a file that is there"),
             *FILTERS,
             Argument(names=("--text",), metavar="TEXT", summary="only commands that contain it"),
-            Argument(names=("file",), metavar="FILE", summary="the file; the text is the value when left out"),
+            Argument(
+                names=("file",),
+                metavar="FILE",
+                complete=local_paths,
+                summary="the file; the text is the value when left out",
+            ),
         ),
         examples=("%e2b export --all week.json", "%e2b export --status success again.sh"),
         notes=("JSON holds the output too. For a DataFrame: `h = %e2b history`, then `h.to_frame()`.",),

@@ -30,11 +30,29 @@ def remote_paths(context: Context) -> Iterable[str]:
     """Gives the paths in the project's sandbox that begin as the word does, as far as they are known at once."""
     directory, slash, _ = context.word.rpartition("/")
     base = context.given.get("--cwd", "~")
-    inside = re.sub(r"\\(.)", r"\1", directory)
+    inside = _unescaped(directory)
     where = inside + slash if inside.startswith(("/", "~")) or (slash and not inside) else f"{base}/{inside}"
     names = context.client.peek_directory(where.rstrip("/") or "/", context.given.get("--project"))
-    hidden = context.word.rpartition("/")[2].startswith(".")
-    shown = (name for name in names if hidden or not name.startswith("."))
+    return _completed(context.word, names)
+
+
+def local_paths(context: Context) -> Iterable[str]:
+    """Gives the paths of this machine that begin as the word does, directories with a slash."""
+    directory, slash, begun = _unescaped(context.word).rpartition("/")
+    try:
+        with os.scandir(Path(directory + slash).expanduser()) as entries:
+            # Before it is asked what each is, which a link's target is looked up for.
+            fitting = [one for one in entries if one.name.startswith(begun)]
+            names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in fitting)
+    except (OSError, RuntimeError):  # there is no such directory, or no such user's home
+        return []
+    return _completed(context.word, names)
+
+
+def _completed(word: str, names: Iterable[str]) -> list[str]:
+    """Gives what a path that is being written may become, by the names in its directory; hidden ones when asked for."""
+    directory, slash, begun = word.rpartition("/")
+    shown = (name for name in names if begun.startswith(".") or not name.startswith("."))
     return [f"{directory}{slash}{_PLAIN.sub(_escaped, name)}" for name in shown]
 
 
@@ -42,9 +60,8 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\{match[0]}"
 
 
-def local_paths(context: Context) -> Iterable[str]:
-    """Gives what lies in the working directory, directories with a slash."""
-    return sorted(f"{path.name}/" if path.is_dir() else path.name for path in Path().iterdir())
+def _unescaped(word: str) -> str:
+    return re.sub(r"\\(.)", r"\1", word)
 
 
 def seconds(text: str) -> float:
@@ -138,10 +155,18 @@ def variable_name(text: str) -> str:
 
 
 def user_variables(context: Context) -> Iterable[str]:
-    """Gives the names of the user's own variables that hold text or bytes."""
+    """Gives the names of the user's own variables that a command can read: text, bytes, lines and results."""
     return sorted(
-        name for name, value in context.namespace.items() if isinstance(value, str | bytes) and not name.startswith("_")
+        name
+        for name, value in context.namespace.items()
+        if not name.startswith("_") and (isinstance(value, str | bytes | list | tuple) or hasattr(value, "stdout"))
     )
+
+
+def variable_names(context: Context) -> Iterable[str]:
+    """Gives the names, and never the values, of what `--env NAME` hands on: the notebook's texts, the environment's."""
+    texts = (name for name, value in context.namespace.items() if isinstance(value, str) and not name.startswith("_"))
+    return sorted({*texts, *filter(str.isidentifier, os.environ)})
 
 
 PROJECT = Argument(
@@ -150,7 +175,9 @@ PROJECT = Argument(
     summary="the project whose sandbox is meant; the current one when left out",
     complete=project_names,
 )
-USER = Argument(names=("--user",), metavar="USER", summary="the user inside the sandbox")
+USER = Argument(
+    names=("--user",), metavar="USER", summary="the user inside the sandbox", complete=lambda _: ("user", "root")
+)
 PROJECT_WORD = Argument(
     names=("name",),
     metavar="NAME",

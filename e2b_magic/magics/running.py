@@ -23,6 +23,7 @@ from e2b_magic.magics.options import (
     values_of,
     variable,
     variable_name,
+    variable_names,
 )
 from e2b_magic.quantities import span
 
@@ -174,6 +175,7 @@ _OPTIONS = (
     Argument(
         names=("-e", "--env"),
         metavar="NAME[=VALUE]",
+        complete=variable_names,
         convert=variable,
         repeat=True,
         summary="an environment variable; NAME alone hands on the notebook's or the kernel's",

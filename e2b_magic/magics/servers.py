@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Final
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import PrettyPrinter
-from e2b_magic.magics.options import PROJECT, USER, port_number, seconds, values_of, variable
+from e2b_magic.magics.options import (
+    PROJECT,
+    USER,
+    port_number,
+    remote_paths,
+    seconds,
+    values_of,
+    variable,
+    variable_names,
+    whole_number,
+)
 from e2b_magic.terminal import one_line
 
 if TYPE_CHECKING:
@@ -96,10 +106,16 @@ COMMANDS = (
                 summary="the port that it listens on, which it finds in PORT; the project's when left out",
             ),
             PROJECT,
-            Argument(names=("--cwd",), metavar="DIR", summary="the working directory; the project's when left out"),
+            Argument(
+                names=("--cwd",),
+                metavar="DIR",
+                complete=remote_paths,
+                summary="the working directory; the project's when left out",
+            ),
             Argument(
                 names=("-e", "--env"),
                 metavar="NAME[=VALUE]",
+                complete=variable_names,
                 convert=variable,
                 repeat=True,
                 summary="an environment variable; NAME alone hands on this kernel's, so that a secret is in no cell",
@@ -127,7 +143,13 @@ COMMANDS = (
         summary="Show what a port of the sandbox serves",
         run=preview,
         arguments=(
-            Argument(names=("--height",), metavar="PIXELS", convert=int, default=HEIGHT, summary="the frame's height"),
+            Argument(
+                names=("--height",),
+                metavar="PIXELS",
+                convert=whole_number,
+                default=HEIGHT,
+                summary="the frame's height",
+            ),
             PROJECT,
             Argument(
                 names=("port",), metavar="PORT", convert=port_number, summary="the port; the project's when left out"

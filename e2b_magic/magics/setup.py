@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import USER, local_paths, port_number, project_names, seconds, variable
+from e2b_magic.magics.options import (
+    USER,
+    local_paths,
+    port_number,
+    project_names,
+    remote_paths,
+    seconds,
+    values_of,
+    variable,
+    variable_names,
+)
 from e2b_magic.terminal import one_line
 
 if TYPE_CHECKING:
@@ -29,7 +39,7 @@ def setup(context: Context, arguments: argparse.Namespace) -> None:
                 install=arguments.install,
                 port=arguments.port,
                 path=arguments.path,
-                envs=dict(arguments.env),
+                envs=values_of(arguments.env, context),
                 user=arguments.user,
                 timeout=arguments.timeout,
                 force=arguments.force,
@@ -89,10 +99,13 @@ COMMANDS = (
                 convert=port_number,
                 summary="where its dev server listens; the template's when left out",
             ),
-            Argument(names=("--path",), metavar="DIR", summary="the directory; ~/NAME when left out"),
+            Argument(
+                names=("--path",), metavar="DIR", complete=remote_paths, summary="the directory; ~/NAME when left out"
+            ),
             Argument(
                 names=("-e", "--env"),
                 metavar="NAME[=VALUE]",
+                complete=variable_names,
                 convert=variable,
                 repeat=True,
                 summary="a variable for git and the install command; NAME alone hands on this kernel's",

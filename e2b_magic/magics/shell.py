@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import PROJECT, USER
+from e2b_magic.magics.options import PROJECT, USER, remote_paths
 
 
 def shell(context: Context, arguments: argparse.Namespace) -> None:
@@ -38,7 +38,12 @@ COMMANDS = (
         run=shell,
         arguments=(
             PROJECT,
-            Argument(names=("--cwd",), metavar="DIR", summary="the working directory; the user's home when left out"),
+            Argument(
+                names=("--cwd",),
+                metavar="DIR",
+                complete=remote_paths,
+                summary="the working directory; the user's home when left out",
+            ),
             USER,
         ),
         examples=("%e2b shell",),

@@ -154,6 +154,7 @@ COMMANDS = (
             Argument(
                 names=("local",),
                 metavar="LOCAL",
+                complete=local_paths,
                 summary="where it goes; the working directory, under its own name, when left out",
             ),
         ),

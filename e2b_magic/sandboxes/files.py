@@ -205,6 +205,8 @@ async def remove(manager: SandboxManager, request: RemoveFile, emit: Emit) -> di
     async with leased(manager, request, emit) as lease:
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if info.type is FileType.DIR and not request.recursive:
-            raise RemotePathError(f"{request.path} is a directory: ask for it with all in it (recursive) to remove it")
+            raise RemotePathError(
+                f"{request.path} is a directory: ask for it with all in it (recursive, or -r) to remove it"
+            )
         await lease.sandbox.files.remove(request.path, user=request.user)
         return entry_of(info).to_json()

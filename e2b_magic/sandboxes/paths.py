@@ -47,7 +47,9 @@ async def copy(manager: SandboxManager, request: CopyFile, emit: Emit) -> dict[s
     async with leased(manager, request, emit) as lease:
         info = await lease.sandbox.files.get_info(request.path, user=request.user)
         if info.type is FileType.DIR and not request.recursive:
-            raise RemotePathError(f"{request.path} is a directory: ask for it with all in it (recursive) to copy it")
+            raise RemotePathError(
+                f"{request.path} is a directory: ask for it with all in it (recursive, or -r) to copy it"
+            )
         return (await _transfer(lease, request, "cp -aT")).to_json()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from IPython.core.completer import provisionalcompleter
 
@@ -57,6 +59,40 @@ def test_recent_ids_are_offered(notebook: Notebook) -> None:
     """`show` offers the last executions."""
     record = notebook("%e2b run x").value
     assert f"%e2b show {record.id[-8:]}" in _offered(notebook, "%e2b show ")
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        ("%e2b put dee", ["%e2b put deep/"]),
+        ("%e2b put deep/", ["%e2b put deep/a\\ b/", "%e2b put deep/c.txt"]),
+        ("%e2b put deep/a\\ b/", ["%e2b put deep/a\\ b/d"]),
+        ("%e2b put deep/.h", ["%e2b put deep/.hidden"]),
+        ("%e2b get x ~/o", ["%e2b get x ~/own"]),
+        ("%e2b setup x --from dee", ["%e2b setup x --from deep/"]),
+        ("%e2b export nowhere/", ["%e2b export nowhere/"]),
+    ],
+)
+def test_paths_of_this_machine_are_offered(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, completed: list[str]
+) -> None:
+    """Directories are gone down into, spaces protected, a home found, and what is hidden is offered when asked for."""
+    (tmp_path / "deep/a b").mkdir(parents=True)
+    for name in ("deep/a b/d", "deep/c.txt", "deep/.hidden", "own"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _offered(notebook, text) == completed
+
+
+def test_names_of_variables_are_offered(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--env` may name a text or what the environment has, without its value; `--stdin` whatever can be read."""
+    monkeypatch.setenv("OUR_TOKEN", "hush")
+    notebook("our_word, our_lines, our_number = 'hush', ['a'], 1\nour_result = %e2b run x")
+    assert _offered(notebook, "%e2b run --env OUR_") == ["%e2b run --env OUR_TOKEN"]
+    assert _offered(notebook, "%e2b run --env our_") == ["%e2b run --env our_word"]
+    readable = [f"%e2b run --stdin our_{name}" for name in ("lines", "result", "word")]
+    assert _offered(notebook, "%e2b run --stdin our_") == readable
 
 
 def test_tab_asks_no_sandbox(notebook: Notebook, caller: FakeCaller) -> None:

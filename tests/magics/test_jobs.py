@@ -111,6 +111,16 @@ def test_a_server_is_started_shown_and_stopped(notebook: Notebook) -> None:
 
 
 @pytest.mark.sandbox
+def test_a_setup_is_handed_a_variable_by_its_name(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`setup --env NAME` hands on the notebook's text or the environment's, as `run` does."""
+    monkeypatch.setenv("OUR_TOKEN", "of the environment")
+    notebook("word = 'of the notebook'")
+    cell = notebook("%e2b setup named --template static --env OUR_TOKEN --env word --install 'echo $OUR_TOKEN, $word'")
+    assert "of the environment, of the notebook" in cell.stdout
+    notebook("%e2b use default")
+
+
+@pytest.mark.sandbox
 def test_following_is_interrupted_without_an_error(
     notebook: Notebook, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
