@@ -97,7 +97,7 @@ def test_an_edit_appears_without_a_reload(cells: Cells, lab: tuple[str, Jupyter]
         pytest.skip("no npm under /usr, or its registry does not answer from a sandbox")
     sockets = _sockets(page)
     cells.run("%e2b setup web --template vite-react", "Project web is ready", patience=600_000)
-    cells.run("%e2b dev npm run dev", "Port 5173 answers", patience=180_000)
+    cells.run("%e2b dev npm run dev", "running on port 5173", patience=180_000)
     cells.run("%e2b preview --height 300")
     shown, frame = _frame(cells, way)
     shown.get_by_role("button").click()
@@ -116,7 +116,7 @@ def test_an_edit_appears_without_a_reload(cells: Cells, lab: tuple[str, Jupyter]
 def test_an_edit_appears_with_a_reload(cells: Cells, lab: tuple[str, Jupyter]) -> None:
     """Without any network: a page that needs nothing installed is served, shown, edited, and new when reloaded."""
     cells.run("%e2b setup page --template static", "Project page is ready")
-    cells.run("%e2b dev", "Port 8000 answers")
+    cells.run("%e2b dev", "running on port 8000")
     cells.run("%e2b preview --height 300")
     shown, frame = _frame(cells, lab[0])
     shown.get_by_role("button").click()
@@ -134,7 +134,7 @@ def test_a_page_reaches_nothing_of_jupyters(cells: Cells, lab: tuple[str, Jupyte
     """Shown in a cell, whichever way, a page's script reads neither the notebook around it nor Jupyter's API."""
     cells.run("%e2b setup sly --template python --port 8100", "Project sly is ready")
     cells.run("%e2b run mkdir -p sly/served && echo '<h1>It works</h1>' > sly/served/index.html")
-    cells.run("%e2b dev --port 8100 --cwd sly/served python3 -m http.server 8100", "Port 8100 answers")
+    cells.run("%e2b dev --port 8100 --cwd sly/served python3 -m http.server 8100", "running on port 8100")
     cells.run("%e2b preview --height 200 8100")
     _, frame = _frame(cells, lab[0])
     tried = """async (address) => {

@@ -50,7 +50,7 @@ def test_jobs_and_servers_survive_a_restart(kernel: Kernel) -> None:
     job = next(line.split()[0] for line in jobs.splitlines() if "begun" in line)
     assert text_of(execute(client, f"ended = %e2b logs -f {job}")) == "begun\nover\n"
     assert value_of(execute(client, "ended.exit_code")) == "0"
-    assert " stopped after " in text_of(execute(client, "s = %e2b stop 8000"))
+    assert " stopped after " in value_of(execute(client, "%e2b stop 8000"))
 
 
 def test_the_stop_button_ends_the_following_alone(kernel: Kernel) -> None:
