@@ -20,7 +20,7 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 # Not the benchmarks: without --strict, which a busy machine cannot pass, they check nothing. Not E2B's own suite: it
 # needs a clone of E2B's repository.
-nox.options.sessions = ["lint", "typing", "tests", "browser", "notebooks"]
+nox.options.sessions = ["lint", "typing", "tests", "jupyter"]
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
@@ -52,13 +52,24 @@ PRESENT = [version for version in SUPPORTED if _find(version)]
 OLDEST_AND_NEWEST = sorted({PRESENT[0], PRESENT[-1]}, key=SUPPORTED.index) if PRESENT else []
 
 
+WHEELS: list[Path] = []
+"""The wheel, once a session of this run has built it."""
+
+
+def _build_wheel(session: nox.Session) -> Path:
+    """Builds the wheel, for all sessions of this run."""
+    if not WHEELS:
+        folder = Path(session.cache_dir).resolve() / "wheel"
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(folder), ".", silent=True)
+        WHEELS.extend(folder.glob("*.whl"))
+    (wheel,) = WHEELS
+    return wheel
+
+
 def _install_wheel(session: nox.Session, extra: str) -> None:
-    """Builds the wheel and installs it with what an extra asks for."""
-    folder = Path(session.create_tmp()) / "wheel"
-    shutil.rmtree(folder, ignore_errors=True)
-    session.install("build")
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
-    (wheel,) = folder.glob("*.whl")
+    """Installs the wheel with what an extra asks for."""
+    wheel = _build_wheel(session)
     # Twice, since pip takes a wheel of the same version for installed already, whatever is in it.
     session.install(f"{wheel}[{extra}]")
     session.install("--force-reinstall", "--no-deps", str(wheel))
@@ -102,16 +113,32 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def jupyter(session: nox.Session) -> None:
+    """What is seen in Jupyter, in one environment: `browser` and `notebooks`."""
+    _install_wheel(session, "test,browser")
+    _run_browser(session)
+    _run_notebooks(session)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The panels in a real JupyterLab and Notebook 7 in the system's Chromium, against the wheel."""
     _install_wheel(session, "test,browser")
-    session.run("pytest", "tests/browser", *session.posargs)
+    _run_browser(session)
 
 
 @nox.session
 def notebooks(session: nox.Session) -> None:
     """The notebooks, run and compared with the outputs that they hold."""
     _install_wheel(session, "test")
+    _run_notebooks(session)
+
+
+def _run_browser(session: nox.Session) -> None:
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
+def _run_notebooks(session: nox.Session) -> None:
     # A state of their own: what an earlier run left in the user's would be met by this one.
     state = Path(session.create_tmp()).resolve() / "state"
     shutil.rmtree(state, ignore_errors=True)
