@@ -5,6 +5,7 @@ Beside that, real Jupyter servers: `start_jupyter` starts as many as a module wa
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import secrets
@@ -59,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of the collections of garbage: every IPython shell that ends begins one."""
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
