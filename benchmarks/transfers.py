@@ -1,6 +1,7 @@
 """What `%e2b put` and `get` cost beside the best that E2B's own SDK can do with the same data, in the same run.
 
     nox -s benchmarks            # or: python benchmarks/transfers.py [--size MIB] [--files N] [--directory PLACE]
+                                 #     [--rounds N] [--only tree file]
 
 A file of 1 GiB and a tree of 10,000 small files, into a sandbox and out of it, with a disk at both ends: one that is
 slow, or that others use, hides all else, and `--directory /dev/shm` takes it away. The SDK has several ways; each is
@@ -19,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -237,7 +238,7 @@ def _told(way: Way) -> str:
     return (way.__doc__ or "").rstrip(".").lower()
 
 
-def lines(bench: Bench, size: int, count: int) -> Iterator[Line]:
+def lines(bench: Bench, only: Sequence[str], size: int, count: int) -> Iterator[Line]:
     """Gives every line: first what each way of ours makes this process grow by, then the times."""
 
     def put(local: Path, remote: str) -> None:
@@ -257,6 +258,7 @@ def lines(bench: Bench, size: int, count: int) -> Iterator[Line]:
         bench.put(what, put, "warm")
         put(bench.directory / what, what)
         bench.get(what, get, "warm")
+    work = [carrying for carrying in work if carrying.what in only]
     yield from map(bench.growth, work)
     yield from map(bench.line, work)
 
@@ -294,7 +296,7 @@ def run(directory: Path, arguments: argparse.Namespace) -> int:
         sandbox = Sandbox.connect(client.get_sandbox_status().sandbox_id, **options)
         bench = Bench(client, RawSdk(sandbox, options), data, arguments.rounds)
         missed = 0
-        for line in lines(bench, arguments.size, arguments.files):
+        for line in lines(bench, arguments.only, arguments.size, arguments.files):
             print(line, flush=True)
             missed += line.ratio > line.bound
         return missed
@@ -306,6 +308,7 @@ def run(directory: Path, arguments: argparse.Namespace) -> int:
 def main() -> int:
     """Prints every line; with `--strict`, gives 1 when a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=["tree", "file"], default=["tree", "file"], help="what to carry")
     parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
     parser.add_argument("--files", type=int, default=10_000, help="files of the tree")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is carried")
