@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Content = bytes | memoryview
+_UTIME_BY_DESCRIPTOR = os.utime in os.supports_fd  # not on Windows; elsewhere it spares looking the path up again
 # Without a file object, which asks the system twice as much as the writing does. O_EXCL follows no link.
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -42,6 +43,8 @@ def write_new_file(
             written = os.write(descriptor, piece)
             while written < len(piece):
                 written += os.write(descriptor, memoryview(piece)[written:])
+        if modified is not None and _UTIME_BY_DESCRIPTOR:
+            os.utime(descriptor, (modified, modified))
     except OSError as error:
         error.filename = path  # who writes to a descriptor is told none
         raise
@@ -49,7 +52,7 @@ def write_new_file(
         os.close(descriptor)
     if mode is not None and mode & ~kept:
         os.chmod(path, mode)  # noqa: PTH101  ten thousand paths take longer with pathlib
-    if modified is not None:
+    if modified is not None and not _UTIME_BY_DESCRIPTOR:
         os.utime(path, (modified, modified))
     return size
 

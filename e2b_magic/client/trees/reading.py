@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -23,9 +24,10 @@ _LONGEST_NAME: Final = 64 * 1024
 """Bytes of a name or a link's target: far more than any file system takes."""
 _LARGEST: Final = 1 << 62
 _PADDING: Final = 64 * 1024
-"""Bytes that may follow an archive's end: tar fills its last record, which has 10 KiB."""
+"""Bytes that may follow an archive's end: tar fills its last record, which has as many."""
 _EMPTY: Final = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 """The kinds that have no content, whatever their size says: links, devices, directories, pipes."""
+_ADLER: Final = 65521
 _FOREIGN: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_SPARSE)
 
 
@@ -64,6 +66,7 @@ class Archive:
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
+        self._taken = 0
         self._unread = 0
 
     def members(self) -> Iterator[Member]:
@@ -105,22 +108,24 @@ class Archive:
             yield part
 
     def _some(self, most: int) -> memoryview:
-        while not self._piece:
+        while self._taken == len(self._piece):
             try:
-                self._piece = memoryview(next(self._pieces))
+                self._piece, self._taken = memoryview(next(self._pieces)), 0
             except StopIteration:
                 raise DamagedArchiveError("it ends early") from None
-        part, self._piece = self._piece[:most], self._piece[most:]
+        part = self._piece[self._taken : self._taken + most]
+        self._taken += len(part)
         return part
 
     def _take(self, count: int) -> bytes:
-        if len(self._piece) >= count:
-            part, self._piece = self._piece[:count], self._piece[count:]
-            return bytes(part)
         taken = bytearray()
         while len(taken) < count:
             taken += self._some(count - len(taken))
         return bytes(taken)
+
+    def _block(self) -> memoryview:
+        part = self._some(_BLOCK)
+        return part if len(part) == _BLOCK else memoryview(bytes(part) + self._take(_BLOCK - len(part)))
 
     def _long_name(self, size: int) -> str:
         if size > _LONGEST_NAME:
@@ -128,13 +133,12 @@ class Archive:
         return _text(self._take(size + -size % _BLOCK)[:size])
 
     def _header(self) -> Member | None:
-        block = self._take(_BLOCK)
+        block = self._block()
         if not block[0] and not any(block):
             return None
         name, mode, size, modified, checksum, kind, target, magic, prefix = _HEADER.unpack(block)
         try:
-            # The sum of all bytes, its own field counted as blanks.
-            if _number(checksum) != sum(block.rstrip(b"\0")) - sum(checksum) + 8 * ord(" "):
+            if not _is_sum(_number(checksum), block, checksum):
                 raise DamagedArchiveError("a sum is wrong")
             mode, size, modified = _number(mode), _number(size), _number(modified)
         except ValueError:
@@ -149,6 +153,12 @@ class Archive:
         if kind in _EMPTY:
             size = 0
         return Member(path, _KINDS.get(kind, kind), size, mode, modified, _text(target) if target[0] else "")
+
+
+def _is_sum(told: int, block: memoryview, field: bytes) -> bool:
+    """Whether a number is the sum of a header's bytes, its own field counted as blanks."""
+    # Adler-32's lower half is 1 and that sum, modulo a number beyond that of any header that can be meant; and in C.
+    return zlib.adler32(block) & 0xFFFF == (1 + told + sum(field) - len(field) * ord(" ")) % _ADLER
 
 
 def _text(field: bytes) -> str:

@@ -48,6 +48,7 @@ class Unpacking:
         self._new = not os.path.lexists(destination)
         self._root = str(beside(destination) if self._new else destination)
         self._directories: set[tuple[str, ...]] = {()}
+        self._siblings: dict[str, str] = {}
         self._times: list[tuple[str, int, int]] = []
         self._habits, self._names = Habits(), Names()
 
@@ -85,6 +86,9 @@ class Unpacking:
             Path(self._root).rename(self.destination)
 
     def _place(self, member: Member, archive: Archive) -> None:
+        if member.kind == tarfile.REGTYPE and (beside_others := self._beside_others(member.name)):
+            self._write(beside_others, member, archive)
+            return
         parts = self._parts(member.name)
         if not parts:
             if self._new and member.kind == tarfile.DIRTYPE:
@@ -100,9 +104,18 @@ class Unpacking:
             self.left_out.append(f"{member.name} and {other} have the same name on this file system")
         elif member.kind == tarfile.REGTYPE:
             self._directory(parts[:-1])
+            self._siblings[member.name[: -len(parts[-1])]] = path[: -len(parts[-1])]
             self._write(path, member, archive)
         else:
             self._link(parts, path, member.target)
+
+    def _beside_others(self, name: str) -> str | None:
+        """Gives where a file goes whose directory another one has gone to, as of most: it needs no second look."""
+        cut = name.rfind("/") + 1
+        directory = self._siblings.get(name[:cut])
+        if directory is None or name[cut:] in ("", ".", "..") or _FOREIGN or self._habits.folds_names:
+            return None
+        return directory + name[cut:]
 
     def _at(self, parts: tuple[str, ...]) -> str:
         return os.path.join(self._root, *parts)  # noqa: PTH118  ten thousand paths are three times as slow with pathlib
