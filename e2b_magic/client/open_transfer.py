@@ -19,7 +19,7 @@ DISCARDING: Final = 1.0
 """How long to wait for a transfer that broke off to be discarded, in seconds."""
 
 OnProgress = Callable[[int, int], object]
-"""Takes the bytes that have gone and those that there are."""
+"""Takes the bytes that have gone and those that there are, 0 as long as nobody knows."""
 
 
 def untold(done: int, total: int) -> None:
@@ -84,19 +84,24 @@ class Transfer:
     id: str
     opened: dict[str, Any] = field(default_factory=dict)
 
-    def send(self, pieces: Iterable[bytes], total: int) -> str:
-        """Sends all pieces, of so many bytes as far as is known, and gives the path at which they are then."""
+    def send(self, pieces: Iterable[bytes], total: Callable[[], int]) -> str:
+        """Sends all pieces, and gives the path at which they are then.
+
+        Args:
+            pieces: What to send.
+            total: Gives the bytes that there are, as far as is known by then.
+        """
         done, on_progress = 0, self.place.on_progress
-        on_progress(0, total)
+        on_progress(0, total())
         for piece in pieces:
             self.place.ask(SendPiece, transfer=self.id, content=piece)
             done += len(piece)
-            on_progress(min(done, total), total)
+            on_progress(min(done, total()), total())
         path: str = self.close()["path"]
         return path
 
     def received(self, total: int = 0) -> Iterator[bytes]:
-        """Gives what it brings, piece by piece.
+        """Gives what it brings, chunk by chunk.
 
         Args:
             total: The bytes that there are; what the sandbox says of that when 0.
@@ -104,11 +109,11 @@ class Transfer:
         done, on_progress = 0, self.place.on_progress
         on_progress(0, total)
         answer = self._receive()
-        while piece := binary(answer["content"]):
-            done += len(piece)
+        while piece := [binary(chunk) for chunk in answer["content"]]:
+            done += sum(map(len, piece))
             told = total or answer["size"]
             on_progress(min(done, told), told)
-            yield piece
+            yield from piece
             answer = self._receive()
         on_progress(total or answer["size"], total or answer["size"])
 

@@ -65,7 +65,8 @@ class TransferOptions(Where, total=False):
     """The options of `upload` and `download`.
 
     `exclude` is what to leave out of a directory, in the language of `.gitignore`; `on_progress` is called with the
-    bytes that have gone and those that there are, `on_event` with what the sandbox tells on the way.
+    bytes that have gone and those that there are (0 as long as nobody knows), `on_event` with what the sandbox tells on
+    the way.
     """
 
     exclude: Sequence[str]

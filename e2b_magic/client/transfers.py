@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from e2b_magic.client.background import OnEvent
 from e2b_magic.client.open_transfer import Place, untold
@@ -23,7 +23,7 @@ from e2b_magic.client.threads import wait_for
 from e2b_magic.client.trees.comparing import differs, excluded, removable, topmost
 from e2b_magic.client.trees.packing import pack, pieces_of
 from e2b_magic.client.trees.placing import replace_file
-from e2b_magic.client.trees.scanning import Exclusions, Tree, entry_at, scan, with_checksum
+from e2b_magic.client.trees.scanning import Exclusions, Finding, Tree, entry_at, scan, with_checksum
 from e2b_magic.client.trees.unpacking import Unpacking
 from e2b_magic.client.verbs import Verbs
 from e2b_magic.exceptions import FileError, InvalidRequestError, RemoteFileNotFoundError, RemotePathError
@@ -32,6 +32,9 @@ from e2b_magic.worker.protocol import Event
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.files import RemoveFile
 from e2b_magic.worker.requests.transfers import PIECE, OpenDownload, OpenUpload
+
+_FIRST: Final = 3 * PIECE
+"""How much of a tree is sent before all of it has been looked through, in bytes: two pieces may wait over there."""
 
 
 async def _unheard(event: Event) -> None:
@@ -62,9 +65,9 @@ class TransferVerbs(Verbs):
         place = self._place(options, TransferOptions)
         with self._changing(place):
             if path.is_dir():
-                tree = scan(path, Exclusions(options.get("exclude", ())))
-                at = _send_tree(place, tree, remote or _name_of(path))
-                return _result(at, tree.entries, began, left_out=tree.left_out)
+                finding = Finding(path, Exclusions(options.get("exclude", ())), _FIRST)
+                at = _send_tree(place, path, finding, lambda: finding.size, remote or _name_of(path))
+                return _result(at, finding.tree.entries, began, left_out=finding.tree.left_out)
             entry = entry_at(path.resolve(), path.name)
             if entry.type != "file":
                 raise InvalidRequestError(f"{path} is neither file nor directory")
@@ -73,7 +76,7 @@ class TransferVerbs(Verbs):
             goal += name if goal.endswith("/") else ""
             fields = {"path": goal, "name": name, "mode": entry.mode}
             with place.transfer(OpenUpload, **fields) as transfer, _local_errors(path):
-                at = transfer.send(pieces_of(str(path), entry.size, PIECE), entry.size)
+                at = transfer.send(pieces_of(str(path), entry.size, PIECE), lambda: entry.size)
             return _result(at, [entry], began)
 
     def download(
@@ -143,14 +146,14 @@ class TransferVerbs(Verbs):
         tree.entries = [e for e in tree.entries if e.name in swapped or differs(e, there.get(e.name))]
         with self._changing(place):
             clear = partial(_remove, place, goal, swapped)
-            at = _send_tree(place, tree, goal, before_it_lands=clear) if tree.entries or not there else goal
+            at = _send_entries(place, tree, goal, before_it_lands=clear) if tree.entries or not there else goal
             _remove(place, goal, [name for name in topmost([*gone, *swapped]) if name not in swapped])
         left_out = [*tree.left_out, *(f"{name} cannot be removed, since its name is not UTF-8" for name in kept)]
         return _result(at, tree.entries, began, left_out=left_out, removed=len(gone))
 
     def _bring(self, tree: Tree, remote: str, options: TransferOptions) -> None:
         """Brings just those of a tree's entries that are listed."""
-        _send_tree(self._place(options, TransferOptions), tree, remote)
+        _send_entries(self._place(options, TransferOptions), tree, remote)
 
     def ask(self, request: Request, on_event: OnEvent | None = None) -> dict[str, Any]:
         """Gives the data that the worker answers a request with."""
@@ -199,10 +202,24 @@ def _local_errors(path: Path) -> Iterator[None]:
         raise FileError(f"{error.filename or path}: {error.strerror or error}") from None
 
 
-def _send_tree(place: Place, tree: Tree, remote: str, *, before_it_lands: Callable[[], object] = lambda: None) -> str:
+def _send_entries(
+    place: Place, tree: Tree, remote: str, *, before_it_lands: Callable[[], object] = lambda: None
+) -> str:
     total = sum(entry.size for entry in tree.entries)
-    pieces = _followed(pack(tree.root, tree.entries, PIECE), before_it_lands)
-    with place.transfer(OpenUpload, path=remote, archive=True) as transfer, _local_errors(tree.root):
+    return _send_tree(place, tree.root, tree.entries, lambda: total, remote, before_it_lands=before_it_lands)
+
+
+def _send_tree(
+    place: Place,
+    root: Path,
+    entries: Iterable[TreeEntry],
+    total: Callable[[], int],
+    remote: str,
+    *,
+    before_it_lands: Callable[[], object] = lambda: None,
+) -> str:
+    pieces = _followed(pack(root, entries, PIECE), before_it_lands)
+    with place.transfer(OpenUpload, path=remote, archive=True) as transfer, _local_errors(root):
         return transfer.send(pieces, total)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
-from e2b import AsyncSandbox
+from e2b import AsyncSandbox, Sandbox
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.sandboxes.connection import Connection
@@ -23,6 +24,7 @@ class Lease:
         expires_at: When it ends unless extended, in seconds since the epoch.
         verified: When it was last seen alive, on the monotonic clock.
         used: When it was last used, on the monotonic clock.
+        blocking: The SDK's synchronous object, once there is one.
     """
 
     sandbox: AsyncSandbox
@@ -32,11 +34,19 @@ class Lease:
     expires_at: float
     verified: float = field(default_factory=time.monotonic)
     used: float = field(default_factory=time.monotonic)
+    blocking: Sandbox | None = None
 
     @property
     def sandbox_id(self) -> str:
         """The sandbox's id."""
         return self.sandbox.sandbox_id
+
+    async def in_threads(self) -> Sandbox:
+        """Gives the SDK's synchronous object, for threads."""
+        if self.blocking is None:
+            options = self.connection.options()
+            self.blocking = await asyncio.to_thread(lambda: Sandbox.connect(self.sandbox_id, **options))
+        return self.blocking
 
     def check_template(self, template: str) -> None:
         """Refuses a request that means another template than the sandbox was made from.

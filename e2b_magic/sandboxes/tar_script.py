@@ -1,9 +1,9 @@
 """The command in a sandbox that packs or unpacks a tree while its archive comes and goes in parts.
 
-An archive travels as files of some megabytes in a directory of its own, each of which is gone as soon as the other side
-has it. So the sandbox unpacks what has come while the next part is on its way, its disk never holds a tree twice, and
-nothing is needed but bash, tar and coreutils. What is said to the command through its standard input keeps the two in
-step; when nothing is said for `PATIENCE` seconds, or `stop`, it ends and leaves nothing behind.
+An archive travels as files of some megabytes in a directory of its own, each of which is empty again as soon as the
+other side has it. So the sandbox unpacks what has come while the next part is on its way, its disk never holds a tree
+twice, and nothing is needed but bash, tar and coreutils. What is said to the command through its standard input keeps
+the two in step; when nothing is said for `PATIENCE` seconds, or `stop`, it ends and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from e2b_magic.worker.requests.transfers import PIECE
 
 PATIENCE: Final = 600
 """How long the command waits for a word, in seconds: longer than a transfer waits for its client."""
+_BLOCKS: Final = 128
+"""How many blocks of 512 bytes tar reads or writes at once: as many as a pipe holds."""
 _ENDING: Final = 1.0
 """How long to wait, in seconds, for what it says at its end when it hears nothing any more."""
 _STOPPING: Final = 30.0
@@ -51,7 +53,7 @@ trap clear_away EXIT
 trap 'exit 1' TERM
 mkdir -m 700 -- "$parts" && mkdir -p -- "$into" && mkfifo -- "$parts/archive" || exit
 echo ready
-tar -C "$into" --no-same-owner -xpf - < "$parts/archive" &
+tar -C "$into" -b {blocks} --no-same-owner -xpf - < "$parts/archive" &
 tar=$!
 exec 3> "$parts/archive" 4<&0
 listen() {{
@@ -59,7 +61,7 @@ listen() {{
 }}
 give() {{
   cat -- "$parts/$1" >&3 &
-  wait "$!" && rm -f -- "$parts/$1"
+  wait "$!" && : > "$parts/$1"
 }}
 take() {{
   local next=0 there end
@@ -87,26 +89,35 @@ A directory that is not there yet is made aside, and appears when it is whole.
 _PACK: Final = r"""
 set -o pipefail
 parts={parts} next=0 taken=0 size=1 counting=
-trap 'rm -rf -- "$parts" "$parts.names"; [ -z "$counting" ] || kill "$counting" 2>/dev/null' EXIT
+trap 'rm -rf -- "$parts"; [ -z "$counting" ] || kill "$counting" 2>/dev/null' EXIT
 mkdir -m 700 -- "$parts" && cd -- {path} || exit
+{named}
 exec 3<&0
 du -sbl . 2>/dev/null & counting=$!
 take() {{
-  read -r -t {patience} word <&3 && [ "$word" != stop ] && rm -f -- "$parts/$taken" && taken=$((taken + 1))
+  read -r -t {patience} word <&3 && [ "$word" != stop ] && taken=$((taken + 1))
 }}
 give() {{
-  while dd bs=1M count=$size iflag=fullblock status=none of="$parts/$next" || return; [ -s "$parts/$next" ]; do
-    next=$((next + 1)) size={megabytes}; echo part
+  while part=$parts/$((next % {ahead})); dd bs=1M count=$size iflag=fullblock status=none of="$part" || return
+  [ -s "$part" ]; do
+    next=$((next + 1)) size=$((size < {megabytes} ? 2 * size : size)); echo part
     [ $((next - taken)) -lt {ahead} ] || take || return
   done
   while [ "$taken" -lt "$next" ]; do take || return; done
 }}
-tar --format=gnu --hard-dereference -cf - {what} | give
+tar -b {blocks} --format=gnu --hard-dereference -cf - {what} | give
 """
-"""Tells of each part that lies there, and takes a line for each that has been taken.
+"""Tells of each part that lies there, and takes a line for each that has been taken: the next may take its place.
 
 The first part is small, so that it comes soon. In between du tells how many bytes there are.
 """
+
+
+_NAMED: Final = r"""
+echo ready
+read -r -t {patience} word && [ "$word" != stop ] || exit
+"""
+"""Waits until the names lie there of what is to be packed, in a directory that nobody else in the sandbox may enter."""
 
 
 def unpack_scripts(parts: str, target: str) -> tuple[str, str]:
@@ -117,7 +128,7 @@ def unpack_scripts(parts: str, target: str) -> tuple[str, str]:
         target: Where the tree goes, as the shell reads it.
     """
     stage = _STAGE.format(parts=parts, target=target, hidden=posixpath.basename(parts))
-    return _UNPACK.format(stage=stage, patience=PATIENCE), f'{stage}\nrm -rf -- "$parts" "$stage"'
+    return _UNPACK.format(stage=stage, blocks=_BLOCKS, patience=PATIENCE), f'{stage}\nrm -rf -- "$parts" "$stage"'
 
 
 def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
@@ -127,11 +138,17 @@ def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
         parts: The directory for the parts.
         path: The tree, as the shell reads it.
         ahead: How many parts may lie there.
-        listed: Whether only what the file beside `parts` names is packed, whose own name ends in `.names`.
+        listed: Whether only what `names` in that directory tells is packed: it says `ready`, and waits for a line.
     """
-    what = '--null --no-recursion --verbatim-files-from -T "$parts.names"' if listed else "."
     return _PACK.format(
-        parts=parts, path=path, what=what, ahead=ahead, megabytes=PIECE // (1024 * 1024), patience=PATIENCE
+        parts=parts,
+        path=path,
+        named=_NAMED.format(patience=PATIENCE) if listed else "",
+        what='--null --no-recursion --verbatim-files-from -T "$parts/names"' if listed else ".",
+        ahead=ahead,
+        blocks=_BLOCKS,
+        megabytes=PIECE // (1024 * 1024),
+        patience=PATIENCE,
     )
 
 

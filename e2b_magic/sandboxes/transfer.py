@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
+from e2b import Sandbox
+
 from e2b_magic.exceptions import BackendError, E2BMagicError, FileError, InvalidRequestError
 from e2b_magic.sandboxes.files import quoted, shell
+from e2b_magic.sandboxes.finishing import started
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
+from e2b_magic.sandboxes.threads import in_own_thread
 from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
 
 AHEAD: Final = 2
@@ -26,7 +31,11 @@ AHEAD: Final = 2
 _STEP: Final = 256 * 1024
 """What the SDK is handed at once, in bytes: its client takes sixteen such before the network has taken the first."""
 _GATHERED: Final = 1024 * 1024
-"""What a piece of a download has at least, in bytes."""
+"""What a piece of a download has at least, in bytes.
+
+A request for each of the SDK's chunks would cost more than the chunk; of larger pieces the memory does not serve the
+next one, and to have new memory made costs more than the requests do.
+"""
 PATIENCE: Final = 300
 """How long a transfer waits for its client's next piece, in seconds, before it is discarded."""
 
@@ -52,7 +61,7 @@ class Transfer(ABC):
         self._manager = manager
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(PATIENCE, self._abandon)
-        self._abandoning: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         manager.kept[self.id] = self
 
     def touch(self) -> None:
@@ -64,15 +73,27 @@ class Transfer(ABC):
         """Waits for the client no more: what is left to do is the transfer's own, and takes as long as it does."""
         self._timer.cancel()
 
-    def _abandon(self) -> None:
-        self._abandoning = asyncio.create_task(self.close())
+    @property
+    def ending(self) -> bool:
+        """Whether it is being cleared away, and takes and gives nothing any more."""
+        return self._ending is not None
+
+    def _abandon(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._timer.cancel()
+            self._ending = started(self._end())
+        return self._ending
 
     async def close(self) -> None:
-        """Ends the transfer and leaves nothing of it in the sandbox."""
-        self._timer.cancel()
-        self._manager.kept.pop(self.id, None)
-        with suppress(E2BMagicError), translating():  # the sandbox may be gone, and its files with it
-            await self._clear_away()
+        """Ends the transfer and leaves nothing of it in the sandbox; who closes it meanwhile waits for the same end."""
+        await asyncio.shield(self._abandon())
+
+    async def _end(self) -> None:
+        try:
+            with suppress(E2BMagicError), translating():  # the sandbox may be gone, and its files with it
+                await self._clear_away()
+        finally:
+            self._manager.kept.pop(self.id, None)
 
     @abstractmethod
     async def _clear_away(self) -> None:
@@ -115,7 +136,9 @@ class Download(Transfer):
     def __init__(self, manager: SandboxManager, lease: Lease, request: OpenDownload, size: int = 0) -> None:
         super().__init__(manager, lease, request)
         self.size = size
-        self.pieces: asyncio.Queue[bytes] = asyncio.Queue(AHEAD)
+        self._pieces: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self._room = threading.Semaphore(AHEAD)
+        self._stopped = False
         self._failure: Exception | None = None
         self._ended = False
         self._bringing: asyncio.Task[None] | None = None
@@ -130,37 +153,57 @@ class Download(Transfer):
                 await self._bring()
         except Exception as error:  # noqa: BLE001  it is raised where the pieces are received
             self._failure = error
-        await self.pieces.put(b"")
+        self._pieces.put_nowait([])
 
     @abstractmethod
     async def _bring(self) -> None:
-        """Puts all that there is into `pieces`."""
+        """Brings all that there is, by `_stream`."""
 
     async def _stream(self, path: str) -> None:
-        """Puts a file's content into `pieces`."""
-        stream = await self.lease.sandbox.files.read(path, format="stream", user=self.request.user)
-        async with stream:
-            waiting, length = [], 0
-            async for chunk in stream:
-                waiting.append(chunk)
-                length += len(chunk)
-                # Gathered, since a request for each of the SDK's chunks would cost more than the chunk; but in pieces
-                # small enough for the memory of one to serve the next.
-                if length >= _GATHERED:
-                    await self.pieces.put(b"".join(waiting))
-                    waiting, length = [], 0
-            if waiting:
-                await self.pieces.put(b"".join(waiting))
+        """Brings a file's content.
 
-    async def receive(self) -> bytes:
-        """Gives the next piece, an empty one at the end; raises what ended the transfer's work, should it have."""
-        piece = b"" if self._ended else await self.pieces.get()
+        In a thread, by the SDK's synchronous half: the other one goes to the loop and back for each chunk, and takes a
+        quarter longer for all of them.
+        """
+        sandbox = await self.lease.in_threads()
+        await in_own_thread(lambda: self._read(sandbox, path))
+
+    def _read(self, sandbox: Sandbox, path: str) -> None:
+        with sandbox.files.read(path, format="stream", user=self.request.user) as stream:
+            piece, length = [], 0
+            for chunk in stream:
+                piece.append(chunk)
+                length += len(chunk)
+                if length >= _GATHERED:
+                    if not self._give(piece):
+                        return
+                    piece, length = [], 0
+            if piece:
+                self._give(piece)
+
+    def _give(self, piece: list[bytes]) -> bool:
+        """Gives a piece from a thread once there is room for it, and says whether more is wanted."""
+        self._room.acquire()
+        if self._stopped:
+            return False
+        self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+        return True
+
+    async def receive(self) -> list[bytes]:
+        """Gives the next piece, an empty one at the end; raises what ended the transfer's work, should it have.
+
+        It comes in the chunks that the SDK gave: to join them takes as long as to write them.
+        """
+        piece = [] if self._ended else await self._pieces.get()
+        self._room.release()
         self._ended = not piece
         if self._ended and self._failure is not None:
             raise self._failure
         return piece
 
     async def _clear_away(self) -> None:
+        self._stopped = True
+        self._room.release()
         if self._bringing is not None:
             self._bringing.cancel()
             await asyncio.wait([self._bringing])

@@ -72,13 +72,18 @@ async def open_download(manager: SandboxManager, request: OpenDownload, emit: Em
         return {"path": info.path, "type": "file"}
 
 
+def _under_way(manager: SandboxManager, transfer: str) -> Transfer | None:
+    found = manager.kept.get(transfer)
+    return found if isinstance(found, Transfer) and not found.ending else None
+
+
 def _no_such_transfer() -> InvalidRequestError:
     return InvalidRequestError("There is no such transfer: it has ended, or was left alone for too long; begin anew")
 
 
 async def send_piece(manager: SandboxManager, request: SendPiece, emit: Emit) -> dict[str, Any]:
     """Takes a piece of an upload."""
-    upload = manager.kept.get(request.transfer)
+    upload = _under_way(manager, request.transfer)
     if not isinstance(upload, Upload):
         raise _no_such_transfer()
     await _keep_alive(manager, request, upload, emit)
@@ -88,7 +93,7 @@ async def send_piece(manager: SandboxManager, request: SendPiece, emit: Emit) ->
 
 async def receive_piece(manager: SandboxManager, request: ReceivePiece, emit: Emit) -> dict[str, Any]:
     """Gives the next piece of a download, an empty one at its end, and the `size` of all as far as is known."""
-    download = manager.kept.get(request.transfer)
+    download = _under_way(manager, request.transfer)
     if not isinstance(download, Download):
         raise _no_such_transfer()
     await _keep_alive(manager, request, download, emit)
@@ -107,13 +112,15 @@ async def _keep_alive(
 
 async def close_transfer(manager: SandboxManager, request: CloseTransfer, emit: Emit) -> dict[str, Any]:
     """Ends a transfer; an upload takes its place now, and its entry is given."""
-    transfer = manager.kept.get(request.transfer)
-    if not isinstance(transfer, Transfer):
-        if request.discard:
-            return {}
+    if request.discard:
+        if isinstance(left := manager.kept.get(request.transfer), Transfer):
+            await left.close()
+        return {}
+    transfer = _under_way(manager, request.transfer)
+    if transfer is None:
         raise _no_such_transfer()
     try:
-        if request.discard or not isinstance(transfer, Upload):
+        if not isinstance(transfer, Upload):
             return {}
         transfer.stay()
         await transfer.finish()

@@ -112,22 +112,26 @@ class TreeDownload(Download):
         self._path = path
         self._packing: TarScript | None = None
         self._told = ""
+        self._closed_directory = asyncio.Event()
         self._ready = asyncio.Semaphore(0)
 
     async def pack(self) -> None:
         """Starts the packing, and gives when there is something."""
-        if self.request.names:
-            names = "".join(f"./{name}\0" for name in self.request.names).encode("utf-8", "surrogateescape")
-            await self.lease.sandbox.files.write(f"{self._parts}.names", names, user=self.request.user)
         script = pack_script(self._parts, quoted(self._path), AHEAD, listed=bool(self.request.names))
         self._packing = TarScript(self.lease.sandbox, self.request, script, self._hear)
+        if self.request.names and await self._packing.hears(self._closed_directory.wait()):
+            names = "".join(f"./{name}\0" for name in self.request.names).encode("utf-8", "surrogateescape")
+            await self.lease.sandbox.files.write(f"{self._parts}/names", names, user=self.request.user)
+            await self._packing.tell("\n")
         self.begin()
 
     async def _hear(self, text: str) -> None:
         *lines, self._told = (self._told + text).split("\n")
         for line in lines:
             count = line.partition("\t")[0]
-            if line == "part":
+            if line == "ready":
+                self._closed_directory.set()
+            elif line == "part":
                 self._ready.release()
             elif count.isdecimal() and len(count) < _DIGITS:
                 self.size = int(count)
@@ -136,7 +140,7 @@ class TreeDownload(Download):
         packing, number = self._packing, 0
         assert packing is not None  # noqa: S101  `pack` has started it
         while await packing.hears(self._ready.acquire()):
-            await self._stream(f"{self._parts}/{number}")
+            await self._stream(f"{self._parts}/{number % AHEAD}")
             await packing.tell("\n")
             number += 1
 
@@ -145,5 +149,4 @@ class TreeDownload(Download):
         if self._packing is not None:
             await self._packing.stop()
         if self._packing is None or not self._packing.well:
-            removal = f"rm -rf -- {self._parts} {self._parts}.names"
-            await finishing(shell(self.lease.sandbox, self.request, removal))
+            await finishing(shell(self.lease.sandbox, self.request, f"rm -rf -- {self._parts}"))

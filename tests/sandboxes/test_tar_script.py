@@ -109,3 +109,23 @@ def test_a_part_that_cannot_be_written_is_no_end(tmp_path: Path, parts: Path) ->
     assert code
     assert "File too large" in said
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+def test_what_is_listed_is_packed_and_nobody_else_reads_the_list(tmp_path: Path, parts: Path) -> None:
+    """The list goes where the parts go, which is for nobody else, and the archive holds what it names."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("listed", "not listed"):
+        (tree / name).write_text(name)
+    with _running(pack_script(str(parts), str(tree), 2, listed=True)) as packing:
+        assert _line(packing) == "ready\n"
+        assert parts.stat().st_mode & 0o777 == 0o700
+        (parts / "names").write_text("./listed\0")
+        _say(packing, "\n")
+        while _line(packing) != "part\n":
+            pass
+        with tarfile.open(parts / "0") as archive:
+            assert archive.getnames() == ["./listed"]
+        _say(packing, "\n")
+        assert _ended(packing) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]

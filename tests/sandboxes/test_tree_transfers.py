@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +19,9 @@ from e2b_magic.exceptions import FileError, InvalidRequestError
 from e2b_magic.sandboxes import transfer, tree_transfers
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
-from e2b_magic.sandboxes.transfers import close_transfer
+from e2b_magic.sandboxes.transfers import close_transfer, send_piece
 from e2b_magic.worker.protocol import Event
-from e2b_magic.worker.requests.transfers import CloseTransfer, OpenUpload
+from e2b_magic.worker.requests.transfers import CloseTransfer, OpenDownload, OpenUpload, SendPiece
 
 _LEFT = "find ~ /tmp -xdev -name '.e2b-magic-*'"
 
@@ -131,3 +133,56 @@ async def test_an_upload_that_was_given_up_is_not_said_to_have_landed() -> None:
         await close_transfer(manager, CloseTransfer(project_id="p", transfer=unknown), _unheard)
     closing = CloseTransfer(project_id="p", transfer=unknown, discard=True)
     assert await close_transfer(manager, closing, _unheard) == {}
+
+
+class _Clearing(_Slow):
+    async def _clear_away(self) -> None:
+        await asyncio.sleep(0.05)
+        await super()._clear_away()
+
+
+async def test_a_transfer_is_known_until_it_has_been_cleared_away() -> None:
+    """Discarded twice at once, it is cleared away once, and both hear of it then; meanwhile nothing goes into it."""
+    manager, done = cast("SandboxManager", SimpleNamespace(kept={})), list[str]()
+    lease, name = cast("Lease", SimpleNamespace(done=done)), "0" * 32
+    _Clearing(manager, lease, OpenUpload(project_id="p", path="slow", transfer=name))
+    discard = CloseTransfer(project_id="p", transfer=name, discard=True)
+    first = asyncio.create_task(close_transfer(manager, discard, _unheard))
+    await asyncio.sleep(0)
+    with pytest.raises(InvalidRequestError, match="no such transfer"):
+        await send_piece(manager, SendPiece(project_id="p", transfer=name, content=b""), _unheard)
+    assert await close_transfer(manager, discard, _unheard) == {}
+    assert (done, manager.kept) == (["cleared away"], {})
+    await first
+
+
+class _Endless:
+    """A stream of chunks without end."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def __enter__(self) -> Iterator[bytes]:
+        return itertools.repeat(bytes(300_000))
+
+    def __exit__(self, *of_what: object) -> None:
+        self.closed.set()
+
+
+async def test_a_download_that_is_discarded_reads_no_further() -> None:
+    """Memory holds a few pieces while nobody asks, and what reads ahead in its thread ends with the transfer."""
+    manager, stream = cast("SandboxManager", SimpleNamespace(kept={})), _Endless()
+
+    async def in_threads() -> Any:
+        return SimpleNamespace(files=SimpleNamespace(read=lambda path, **options: stream))
+
+    lease, name = cast("Lease", SimpleNamespace(in_threads=in_threads)), "0" * 32
+    download = transfer.FileDownload(manager, lease, OpenDownload(project_id="p", path="f", transfer=name))
+    download.begin()
+    piece = await download.receive()
+    assert sum(map(len, piece)) == 1_200_000
+    await asyncio.sleep(0.1)
+    assert download._pieces.qsize() == transfer.AHEAD
+    assert not stream.closed.is_set()
+    await download.close()
+    assert await asyncio.to_thread(stream.closed.wait, 5)

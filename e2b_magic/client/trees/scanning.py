@@ -7,8 +7,10 @@ directory nor link (a socket, a pipe, a device) is left out and named.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
+import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,10 +98,43 @@ def scan(root: Path, exclusions: Exclusions | None = None) -> Tree:
     """
     if not root.is_dir():
         raise InvalidRequestError(f"{root} is no directory")
-    tree, exclusions = Tree(root), exclusions or Exclusions()
-    for entry in _walk(tree, "", exclusions):
-        tree.entries.append(entry)
+    tree = Tree(root)
+    tree.entries.extend(_walk(tree, "", exclusions or Exclusions()))
     return tree
+
+
+class Finding:
+    """What is in a directory, to be carried while it is found.
+
+    Args:
+        root: The directory.
+        exclusions: What to leave out.
+        first: How much to give as it is found, in bytes: enough for the other side to have something to do meanwhile.
+
+    Attributes:
+        tree: What has been found.
+        size: The bytes of all that there is; 0 until all has been found.
+    """
+
+    def __init__(self, root: Path, exclusions: Exclusions, first: int) -> None:
+        self.tree = Tree(root)
+        self.size = 0
+        self._entries = _walk(self.tree, "", exclusions)
+        self._first = first
+
+    def __iter__(self) -> Iterator[TreeEntry]:
+        """Gives the first entries as they are found, and the others when all have been, so that their size is known."""
+        entries, size = self.tree.entries, 0
+        for entry in self._entries:
+            entries.append(entry)
+            yield entry
+            size += entry.size + tarfile.BLOCKSIZE
+            if size > self._first:
+                break
+        given = len(entries)
+        entries.extend(self._entries)
+        self.size = sum(entry.size for entry in entries)
+        yield from itertools.islice(entries, given, None)
 
 
 def _walk(tree: Tree, directory: str, exclusions: Exclusions) -> Iterator[TreeEntry]:

@@ -103,7 +103,8 @@ class SendPiece(_OnTransfer):
 class ReceivePiece(_OnTransfer):
     """Ask for the next piece of a download.
 
-    The answer's `content` is empty at the end; its `size` is what there is in all, as far as is known by then.
+    The answer's `content` is a list of chunks, empty at the end; its `size` is what there is in all, as far as is known
+    by then.
     """
 
     type: ClassVar[str] = "receive_piece"

@@ -13,7 +13,7 @@ import pytest
 
 from e2b_magic.client.trees.packing import pack
 from e2b_magic.client.trees.placing import Habits, habits_of
-from e2b_magic.client.trees.scanning import Exclusions, scan
+from e2b_magic.client.trees.scanning import Exclusions, Finding, scan
 from e2b_magic.client.trees.unpacking import Unpacking
 from e2b_magic.exceptions import FileError
 
@@ -57,6 +57,15 @@ def test_a_name_that_leads_out_refuses_the_archive(destination: Path, name: str)
     """No file appears outside, and the error names the entry."""
     with pytest.raises(FileError, match="may lead out of"):
         Unpacking(destination).unpack(_archive([(name, {"text": "x"})]))
+    assert not list(destination.parent.parent.rglob("evil"))
+
+
+@pytest.mark.parametrize("name", ["/evil", "d/..", "d/", "d/../../evil"])
+def test_a_name_is_looked_at_beside_others_too(destination: Path, name: str) -> None:
+    """What leads out, or names no file, is refused also after files that have gone to the same directory."""
+    members: list[Member] = [("f", {"text": "x"}), ("d/f", {"text": "x"}), (name, {"text": "evil"})]
+    with pytest.raises(FileError):
+        Unpacking(destination).unpack(_archive(members))
     assert not list(destination.parent.parent.rglob("evil"))
 
 
@@ -200,6 +209,18 @@ def test_a_tree_survives_packing_and_unpacking(tmp_path: Path) -> None:
         for one in (tree, scan(tmp_path / "copy"))
     )
     assert here == there
+
+
+def test_a_tree_is_carried_while_it_is_found(tmp_path: Path) -> None:
+    """Some entries are given as they are found; then all are looked for, and how large they are is known."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    finding = Finding(tmp_path, Exclusions(), 1000)
+    entries = iter(finding)
+    assert (next(entries).name, len(finding.tree.entries), finding.size) == ("a", 1, 0)
+    assert (next(entries).name, len(finding.tree.entries), finding.size) == ("b", 3, 3000)
+    assert [entry.name for entry in entries] == ["c"]
+    assert finding.tree.entries == scan(tmp_path).entries
 
 
 def test_gitignore_files_hold_where_they_lie(tmp_path: Path) -> None:
