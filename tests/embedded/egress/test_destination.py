@@ -50,6 +50,7 @@ def test_names_and_addresses_are_read(text: str, host: object) -> None:
         "a?b.com",
         "b\xfccher.example",
         "\u24d4xample.com",
+        "o\u212a.com",
         "a\u3002com",
         "x" * 64 + ".com",
         ".".join(["x" * 60] * 5),

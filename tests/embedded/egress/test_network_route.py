@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from e2b import InvalidArgumentException, Sandbox, SandboxException
 
+from e2b_magic.embedded.containment.launcher import Launcher
+from e2b_magic.embedded.egress.addresses import Guard
+from e2b_magic.embedded.egress.gateway import Gateway
+from e2b_magic.embedded.sandbox.preflight import Report
 from tests.embedded.in_process import InProcess
+
+from .conftest import INTERNET, Names
 
 pytestmark = pytest.mark.sandbox
 
@@ -16,8 +23,12 @@ def _rule(headers: dict[str, Any]) -> dict[str, Any]:
     return {"rules": {"ok.test": [{"transform": {"headers": headers}}]}}
 
 
-def _tls(tls: dict[str, Any]) -> dict[str, Any]:
-    return {"egressProxy": {"address": "ok.test:1080", "tls": tls}}
+def _proxy(**fields: object) -> dict[str, Any]:
+    return {"egressProxy": {"address": "ok.test:1080", **fields}}
+
+
+def _tls(tls: object) -> dict[str, Any]:
+    return _proxy(tls=tls)
 
 
 WRONG = [
@@ -26,50 +37,77 @@ WRONG = [
     ({"denyOut": "1.1.1.1"}, 400, "denyOut must be a list"),
     ({"allowOut": [1]}, 400, "allowOut must be a list"),
     ({"allowOut": ["1.1.1.1:80"]}, 400, "port-specific"),
-    ({"rules": ["x"]}, 400, "rules must be an object"),
-    ({"rules": {"ok.test": "x"}}, 400, "rules must be an object"),
-    ({"rules": {"ok.test": ["x"]}}, 400, "must be an object"),
-    ({"rules": {"ok.test": [{"transform": "x"}]}}, 400, "must be an object"),
+    ({"rules": ["x"]}, 400, "rules must be an object whose values are lists"),
+    ({"rules": {"ok.test": "x"}}, 400, "rules must be an object whose values are lists"),
+    ({"rules": {"ok.test": ["x"]}}, 400, "each of the rules must be an object"),
+    ({"rules": {"ok.test": [{"transform": "x"}]}}, 400, "must be an object with headers"),
+    ({"rules": {"ok.test": [{"transform": {"headers": ["x"]}}]}}, 400, "must be an object with headers"),
     ({"rules": {"ok.test": [{}, {}]}}, 400, "no more than one rule"),
     ({"rules": {f"{number}.test": [] for number in range(11)}}, 400, "up to 10"),
     ({"rules": {"*": []}}, 400, "all names"),
+    ({"rules": {"a." * 62 + "test.x": []}}, 400, "longer than 128 characters"),
     ({"rules": {"1.1.1.1": []}}, 400, "no host's name"),
     (_rule({"A b": "c"}), 400, "token"),
+    (_rule({"A" * 65: "b"}), 400, "up to 64 characters"),
     (_rule({"A": "b\r\nC: d"}), 400, "header's value"),
     (_rule({"A": 1}), 400, "header's value"),
+    (_rule({"A": "b" * 2049}), 400, "up to 2048 characters"),
     (_rule({"Content-Length": "1"}), 400, "about the connection"),
     (_rule({str(number): "" for number in range(21)}), 400, "up to 20"),
     (_rule({"Authorization": "Bearer ${e2b.secrets.key}"}), 501, "secret"),
-    ({"egressProxy": {"address": "proxy.test:1080", "username": "x" * 256}}, 400, "255 bytes"),
-    ({"egressProxy": {"address": "ok.test:1080", "password": "x"}}, 400, "needs egressProxy.username"),
+    (_proxy(username="x" * 256), 400, "255 bytes"),
+    (_proxy(username=["x"]), 400, "255 bytes"),
+    (_proxy(username="x", password="é" * 128), 400, "password must be a text of up to 255 bytes"),
+    (_proxy(password="x"), 400, "needs egressProxy.username"),
     ({"egressProxy": {"address": "127.0.0.1:1080"}}, 400, "no sandbox may reach"),
     ({"egressProxy": {"address": "inside.test:1080"}}, 400, "no sandbox may reach"),
     ({"egressProxy": {"address": "unknown.test:1080"}}, 400, "cannot be resolved"),
     (_tls({}), 400, "enabled is true or false"),
+    (_tls(True), 400, "enabled is true or false"),
     (_tls({"enabled": False, "serverName": "ok.test"}), 400, "nothing beside"),
     (_tls({"enabled": True, "serverName": "a b"}), 400, "host's name"),
     (_tls({"enabled": True, "caCert": "x"}), 400, "no certificates"),
     (_tls({"enabled": True, "caCert": "é"}), 400, "no certificates"),
     (_tls({"enabled": True, "caCert": "x" * 8193}), 400, "8192 bytes"),
-    ({"egressProxy": {"address": "socks5://proxy.test:1080"}}, 400, "host:port"),
-    ({"egressProxy": {"address": "proxy.test"}}, 400, "host:port"),
+    (_tls({"enabled": True, "caCert": ""}), 400, "8192 bytes"),
+    (_proxy(address="socks5://proxy.test:1080"), 400, "host:port"),
+    (_proxy(address="proxy.test"), 400, "host:port"),
+    (_proxy(address=1080), 400, "host:port"),
     ({"egressProxy": "proxy.test:1080"}, 400, "must be an object"),
-    ({"dnsServers": ["dns.test"]}, 400, "dnsServers"),
-    ({"dnsServers": ["1.1.1.1"] * 11}, 400, "dnsServers"),
+    ({"dnsServers": ["dns.test"]}, 400, "each of dnsServers must be an IPv4 address"),
+    ({"dnsServers": [1]}, 400, "each of dnsServers must be an IPv4 address"),
+    ({"dnsServers": ["1.1.1.1"] * 11}, 400, "dnsServers must be a list of up to 10"),
+    ({"dnsServers": "1.1.1.1"}, 400, "dnsServers must be a list of up to 10"),
 ]
+
+
+@pytest.fixture(scope="module")
+def refusing(
+    prepared: tuple[Launcher, Report], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[InProcess, Sandbox]]:
+    """Gives a server for all that is refused, and a sandbox of its: none of it changes either."""
+    gateway = Gateway(guard=Guard((INTERNET,)), look_up=Names().look_up)
+    served = InProcess(prepared[0], tmp_path_factory.mktemp("refusing"), gateway)
+    try:
+        yield served, Sandbox.create(**served.options)
+    finally:
+        served.close()
 
 
 @pytest.mark.parametrize(("network", "status", "said"), WRONG)
 def test_what_cannot_be_kept_is_refused(
-    network: dict[str, Any], status: int, said: str, served: InProcess, sandbox: Sandbox
+    network: dict[str, Any], status: int, said: str, refusing: tuple[InProcess, Sandbox]
 ) -> None:
     """A rule that is none, or that this server cannot keep, is refused at creation and by a change alike."""
+    served, sandbox = refusing
     with served.control() as control:
         created = control.post("/v2/sandboxes", json={"templateID": "base", "network": network})
         changed = control.put(f"/sandboxes/{sandbox.sandbox_id}/network", json=network)
+        after = control.get(f"/sandboxes/{sandbox.sandbox_id}").json()
     for answer in (created, changed):
         assert answer.status_code == status
         assert said in answer.json()["message"]
+    assert "network" not in after
     assert served.run(_count(served)) == 1
 
 

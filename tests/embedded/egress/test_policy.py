@@ -120,9 +120,10 @@ def test_an_unknown_address_is_allowed_by_name_alone() -> None:
         (["*.*.com"], [ALL], "allow out"),
         (["ok.*"], [ALL], "allow out"),
         (["b\xfccher.de"], [ALL], "allow out"),
+        (["o\u212a.com"], [ALL], "allow out"),
         (["0x7f.1"], [ALL], "allow out"),
         ([""], [ALL], "allow out"),
-        (["1.1.1.1/33"], [], "allow out"),
+        (["1.1.1.1/33"], [ALL], "allow out"),
         ([], ["1.1.1.1"] * (MOST_RULES + 1), "more than"),
     ],
 )
