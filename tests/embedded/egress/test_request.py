@@ -72,10 +72,13 @@ def test_whatever_comes_is_a_request_or_a_refusal(parts: list[bytes]) -> None:
             assert b" " not in message.host
 
 
-@given(st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=8)), max_size=30))
-def test_whatever_is_said_to_a_host_is_for_that_host(parts: list[bytes]) -> None:
+@given(
+    st.sampled_from([b"", b"GET /x HTTP/1.1\r\n", b"POST * HTTP/1.0\r\nHost: other.test\r\n"]),
+    st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=8)), max_size=30),
+)
+def test_whatever_is_said_to_a_host_is_for_that_host(begun: bytes, parts: list[bytes]) -> None:
     """Where the server stands in for a host no bytes make it fail, and whatever `Host` says, that host is told."""
-    read = _read(b"".join([*parts, b"\r\n\r\n"]), to=Destination("ok.test", 443))
+    read = _read(b"".join([begun, *parts, b"\r\n\r\n"]), to=Destination("ok.test", 443))
     if isinstance(read, Request):
         with suppress(Refusal):
             assert read_message(read).host == b"ok.test"
@@ -84,8 +87,8 @@ def test_whatever_is_said_to_a_host_is_for_that_host(parts: list[bytes]) -> None
 @pytest.mark.parametrize("target", ["ok.test:443", "http://other.test/", "other.test"])
 def test_a_host_is_asked_for_paths_alone(target: str) -> None:
     """What a proxy takes, a tunnel or a whole URL, is refused where the server stands in for a host."""
-    for method in ("CONNECT", "GET"):
-        refused = _read(f"{method} {target} HTTP/1.1\r\nHost: ok.test\r\n\r\n".encode(), to=Destination("ok.test", 443))
+    for start in (f"CONNECT {target}", f"GET {target}", "CONNECT /x"):
+        refused = _read(f"{start} HTTP/1.1\r\nHost: ok.test\r\n\r\n".encode(), to=Destination("ok.test", 443))
         assert isinstance(refused, Refusal)
         assert refused.status == 400
     fine = _read(b"GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n", to=Destination("ok.test", 8443))

@@ -13,6 +13,7 @@ import pytest
 from e2b import Sandbox
 
 from e2b_magic.embedded.egress.gateway import Gateway
+from e2b_magic.embedded.egress.refusals import Refusal
 from e2b_magic.embedded.egress.upstream import UpstreamProxy
 from e2b_magic.exceptions import ConfigurationError
 
@@ -131,10 +132,11 @@ def test_exceptions_are_dialled_without_it(
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1080", "https://127.0.0.1:1", "http://[::1", "http://a:99999"])
 async def test_a_proxy_of_another_kind_is_no_way_out(url: str) -> None:
-    """A proxy that cannot be used is not gone around."""
+    """A proxy that cannot be used is not gone around, nor asked in a way that is not its own."""
     upstream = UpstreamProxy.from_environment({"ALL_PROXY": url})
     assert upstream is not None
-    assert upstream.unsupported
+    with pytest.raises(Refusal, match="this machine's own proxy cannot be used"):
+        await upstream.dial("ok.test", 443)
 
 
 def test_a_switch_is_on_or_off() -> None:
