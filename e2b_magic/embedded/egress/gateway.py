@@ -217,8 +217,8 @@ class Gateway:
         """Gives TLS to a destination, as a client there would have it.
 
         Raises:
-            Refusal: 502 for one that has another's certificate, or does not speak TLS; 504 for one that is silent.
-            OSError: The connection broke.
+            Refusal: 502 for one that has another's certificate, does not speak TLS, or breaks off; 504 for one that is
+                silent.
         """
         encrypted = Encrypted(stream, self.trust(), str(route.destination.host))
         try:
@@ -231,6 +231,8 @@ class Gateway:
             raise Refusal(502, f"{route.destination} does not speak TLS, from version 1.2 on") from error
         except TimeoutError:
             raise Refusal(504, f"{route.destination} did not answer") from None
+        except OSError as error:
+            raise Refusal(502, f"{route.destination} broke the connection off") from error
         return encrypted
 
     async def _dial_by(self, proxy: tuple[SocksProxy, Route], route: Route, target: str | Address) -> Stream:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from e2b_magic.embedded.egress.policy import Policy
+from e2b_magic.embedded.server.bodies import flag_in
 from e2b_magic.embedded.server.egress_proxy import proxy_in
 from e2b_magic.embedded.server.envd import ENVD_PORT
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
@@ -40,7 +41,7 @@ def network_in(body: Mapping[str, Any], *, secure: bool) -> dict[str, Any] | Non
         return None
     if not isinstance(network, dict):
         raise ProtocolError(400, "network must be an object")
-    if network.get("allowPublicTraffic") is False and not secure:
+    if not flag_in(network, "allowPublicTraffic", otherwise=True) and not secure:
         raise ProtocolError(400, "private traffic needs a secure sandbox: set secure to true")
     mask = network.get("maskRequestHost")
     if mask is not None and not (isinstance(mask, str) and _HOST_MASK.fullmatch(mask)):
@@ -113,7 +114,9 @@ def puts_headers(network: Mapping[str, Any] | None) -> bool:
 
 
 def _texts_in(network: Mapping[str, Any], name: str) -> list[str]:
-    value = network.get(name) or []
+    value = network.get(name)
+    if value is None:
+        return []
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ProtocolError(400, f"{name} must be a list of texts")
     return value

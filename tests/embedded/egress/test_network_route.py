@@ -35,6 +35,7 @@ WRONG = [
     ({"allowOut": ["ok.test"]}, 400, "ALL_TRAFFIC"),
     ({"denyOut": ["ok.test"]}, 400, "names can only be allowed"),
     ({"denyOut": "1.1.1.1"}, 400, "denyOut must be a list"),
+    ({"denyOut": ""}, 400, "denyOut must be a list"),
     ({"allowOut": [1]}, 400, "allowOut must be a list"),
     ({"allowOut": ["1.1.1.1:80"]}, 400, "port-specific"),
     ({"rules": ["x"]}, 400, "rules must be an object whose values are lists"),

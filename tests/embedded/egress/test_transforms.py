@@ -27,7 +27,7 @@ from e2b_magic.embedded.egress.names import NamePattern
 from e2b_magic.embedded.egress.transforms import Transform, transform_for
 from tests.embedded.in_process import InProcess
 
-from .conftest import PUBLIC, TUNNEL, Listener, Names, Origin, Serving, Speak, until
+from .conftest import PUBLIC, TUNNEL, HostServer, Listener, Names, Origin, Serving, Speak, until
 
 # Holds a tunnel open, and says how it ends.
 _HOLD = """
@@ -173,6 +173,23 @@ def test_whom_this_machine_does_not_trust_gets_nothing(serving: Serving, gateway
         with pytest.raises(CommandExitException, match="502"):
             sandbox.commands.run(f"curl -sS https://ok.test:{origin.port}/")
         assert origin.heard == []
+
+
+class Resetting(HostServer):
+    """A server that breaks every connection off."""
+
+    def serve(self, connection: socket.socket) -> None:
+        """Leaves most of what it was told unread, which makes a reset of its end."""
+        connection.recv(1)
+
+
+@pytest.mark.sandbox
+def test_a_host_that_breaks_off_is_told_of(served: InProcess) -> None:
+    """A host that resets the connection when TLS begins is a bad gateway, like one that does not speak it."""
+    with closing(Resetting()) as origin:
+        answer = _ruled(served, A="b").connect("ok.test", origin.port)
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert b"broke the connection off" in answer
 
 
 @pytest.mark.sandbox

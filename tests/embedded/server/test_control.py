@@ -124,6 +124,7 @@ def test_only_this_machine_is_a_host(control: httpx.Client, host: str, status: i
         (b'{"templateID": "base", "network": 5}', 400, "network"),
         (b'{"templateID": "base", "network": {"a": NaN}}', 400, "network"),
         (b'{"templateID": "base", "network": {"allowPublicTraffic": false}}', 400, "secure"),
+        (b'{"templateID": "base", "secure": true, "network": {"allowPublicTraffic": 0}}', 400, "true or false"),
         (b'{"templateID": "base", "autoPause": "yes"}', 400, "autoPause"),
         (b'{"templateID": "base", "autoResume": true}', 400, "autoResume"),
         (b'{"templateID": "base", "autoPauseMemory": false, "autoResume": {"enabled": true}}', 400, "autoResume"),
