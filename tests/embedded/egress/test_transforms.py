@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trustme
 from cryptography import x509
@@ -244,10 +245,11 @@ def _create(served: InProcess) -> int:
         return control.post("/sandboxes", json={"templateID": "base", "network": {"rules": rules}}).status_code
 
 
-def _left(served: InProcess, tmp_path: Path) -> list[Path]:
-    """Gives the directories of sandboxes, of which there should be none."""
+def _left(served: InProcess, tmp_path: Path) -> list[object]:
+    """Gives the directories and processes of sandboxes, of which there should be none."""
     assert len(served.sandboxes) == 0
-    return list(tmp_path.glob("server-*/i*"))
+    processes = [one for one in psutil.Process().children() if one.name() == "bwrap"]
+    return [*tmp_path.glob("server-*/i*"), *processes]
 
 
 @pytest.mark.sandbox
