@@ -82,7 +82,9 @@ class ServerVerbs(JobVerbs):
         known = self._recorder.known(project)
         port = port or (known.port if known else None)
         if port is None:
-            raise InvalidRequestError(f"No port of project {project!r} is known: say which, as in --port 8000")
+            raise InvalidRequestError(
+                f"No port of project {project!r} is known: say which, as in %e2b dev --port 8000, or %e2b preview 8000"
+            )
         return port
 
     def get_preview(self, port: int | None = None, project: str | None = None) -> Preview:

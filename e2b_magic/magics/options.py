@@ -156,11 +156,12 @@ def variable_name(text: str) -> str:
 
 def user_variables(context: Context) -> Iterable[str]:
     """Gives the names of the user's own variables that a command can read: text, bytes, lines and results."""
-    return sorted(
-        name
-        for name, value in context.namespace.items()
-        if not name.startswith("_") and (isinstance(value, str | bytes | list | tuple) or hasattr(value, "stdout"))
-    )
+
+    def readable(value: object) -> bool:
+        # By its name, since Tab imports no records; and no attribute is asked for, which may be anybody's code.
+        return isinstance(value, str | bytes | list | tuple) or type(value).__name__ == "ExecutionResult"
+
+    return sorted(name for name, value in context.namespace.items() if not name.startswith("_") and readable(value))
 
 
 def variable_names(context: Context) -> Iterable[str]:

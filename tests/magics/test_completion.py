@@ -88,7 +88,7 @@ def test_paths_of_this_machine_are_offered(
 def test_names_of_variables_are_offered(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--env` may name a text or what the environment has, without its value; `--stdin` whatever can be read."""
     monkeypatch.setenv("OUR_TOKEN", "hush")
-    notebook("our_word, our_lines, our_number = 'hush', ['a'], 1\nour_result = %e2b run x")
+    notebook("import sys as our_sys\nour_word, our_lines, our_number = 'hush', ['a'], 1\nour_result = %e2b run x")
     assert _offered(notebook, "%e2b run --env OUR_") == ["%e2b run --env OUR_TOKEN"]
     assert _offered(notebook, "%e2b run --env our_") == ["%e2b run --env our_word"]
     readable = [f"%e2b run --stdin our_{name}" for name in ("lines", "result", "word")]

@@ -147,6 +147,8 @@ def test_slips_are_one_line(notebook: Notebook) -> None:
         "%e2b logs zzzz": (InvalidRequestError, "'zzzz' is no job of project 'default'"),
         "%e2b dev --port 99999 ls": (UsageError, "'99999' is no port"),
         "%e2b dev --port 49983 ls": (InvalidRequestError, "49983 is no port for a server"),
+        "%e2b preview -p portless": (InvalidRequestError, "as in %e2b dev --port 8000, or %e2b preview 8000"),
+        "%e2b preview --height 0": (UsageError, "'0' is no number of 1 or more"),
         "%e2b logs -n 0": (UsageError, "is no number of 1 or more"),
     }
     notebook("%e2b run --bg --quiet true")
