@@ -22,6 +22,7 @@ class Sandbox:
 
     def __init__(self) -> None:
         self.state = "running"
+        self.expires_at = time.time() + 600
         self.asked: list[dict[str, Any]] = []
 
     async def tell(self, payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -31,13 +32,14 @@ class Sandbox:
         if payload["type"] != "fork_sandbox":
             self.state = after.get(payload["type"], self.state)
         project = payload.get("to") or payload["project_id"]
-        expires = time.time() + payload.get("seconds", 600)
+        if "seconds" in payload:  # a look moves no end, which would be news and have it looked at again
+            self.expires_at = time.time() + payload["seconds"]
         return {
             "project": project,
             "backend": EMBEDDED,
             "state": self.state,
             "sandbox_id": "s1",
-            "expires_at": expires,
+            "expires_at": self.expires_at,
             "cpu_count": 2,
             "memory_mb": 512,
         }
@@ -115,5 +117,6 @@ def test_its_use_is_drawn(panel: SandboxPanel) -> None:
     until(lambda: panel.usage.value.count("<svg") == 3)
     assert "CPU: 50 %" in panel.usage.value
     assert "Memory: 100 bytes of 200 bytes" in panel.usage.value
+    until(lambda: panel._refresh._task is None)  # what was asked before would find nobody looking, and stop too
     panel.looked_at(False)
     until(lambda: panel.usage._ticker._task is None or panel.usage._ticker._task.done())
