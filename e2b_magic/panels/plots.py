@@ -31,8 +31,6 @@ def sparkline(title: str, values: Sequence[float], *, most: float, latest: str) 
 
 
 def _points(values: Sequence[float], most: float) -> str:
-    if not values:
-        return ""
     step = WIDTH / max(1, len(values) - 1)
     shares = [min(1.0, max(0.0, value / most)) if most > 0 else 0.0 for value in values]
     if len(shares) == 1:

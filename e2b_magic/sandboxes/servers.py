@@ -81,7 +81,7 @@ async def _wait(manager: SandboxManager, lease: Lease, job: BackgroundJob, reque
     wrote = " | ".join(await jobs.last_lines(lease, job.id, LAST_LINES))
     last = f"; its last lines: {wrote}" if wrote else "; it wrote nothing"
     if follower.state is JobState.RUNNING:
-        others: list[str] = []
+        others = (await jobs.script(lease, job_scripts.listening(job.id))).split()
         where = f"it listens on port {' and '.join(others)} instead" if others else "does it listen on that port?"
         raise ServerNotReadyError(
             f"Port {request.port} did not answer within {request.ready_within:g} s, so the server was stopped: "

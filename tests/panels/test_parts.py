@@ -79,7 +79,9 @@ def test_a_plot_says_its_figure() -> None:
     plot = sparkline("CPU", [0, 50, 1000], most=100, latest="<1000 %>")
     assert f'points="0.0,{HEIGHT - 1}.0 120.0,20.0 240.0,1.0"' in plot
     assert 'role="img" aria-label="CPU: &lt;1000 %&gt;"' in plot
-    assert "points" in sparkline("CPU", [], most=0, latest="")
+    # Of one measurement a level line, of none no line; a machine without memory is none to divide by.
+    assert f'points="0.0,{HEIGHT - 1}.0 240.0,{HEIGHT - 1}.0"' in sparkline("Memory", [7], most=0, latest="")
+    assert 'points=""' in sparkline("Memory", [], most=0, latest="")
 
 
 def test_the_page_holds_the_end_alone() -> None:
