@@ -117,6 +117,23 @@ def test_a_text_is_saved_to_its_own_file(files: FilesPanel, monkeypatch: pytest.
     assert not files.editor.changed
 
 
+def test_a_double_click_saves_once(files: FilesPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second press of Save does not take what the first has written for somebody else's, and ask about it."""
+    listed, delays = files.client.alist_files, iter((0.0, 0.5))
+
+    async def slowly(directory: str, **options: Any) -> Any:
+        if directory == "/home/user/kept":
+            await asyncio.sleep(next(delays, 0.0))
+        return await listed(directory, **options)
+
+    monkeypatch.setattr(files.client, "alist_files", slowly)
+    press(files.editor.save_button)
+    press(files.editor.save_button)
+    until(lambda: not files._tasks)
+    assert files.ask.layout.display == "none", files.ask.children[1].value
+    assert "Saved /home/user/kept/edited.txt" in files.message.value
+
+
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_what_is_made_goes_where_the_question_said(files: FilesPanel, kind: str) -> None:
     """A row that is pressed before the question is answered chooses no other place."""
@@ -152,9 +169,13 @@ def test_a_name_that_was_typed_is_not_taken_away(live: Client) -> None:
 
 
 def test_what_is_there_is_not_replaced_unasked(files: FilesPanel) -> None:
-    """A new name that is taken is refused; an upload of that name asks."""
+    """A new file and a new name that are taken are refused; an upload of that name asks."""
     files.client.write_file("one.txt", "one\n")
     files.client.write_file("two.txt", "two\n")
+    files._ask_for_file()
+    enter(files.ask.answer, "one.txt")
+    until(lambda: "one.txt is there already" in files.message.value, files.message.value)
+    assert files.client.read_text("one.txt") == "one\n"
     _pick(files, "one.txt")
     files._ask_to_rename()
     enter(files.ask.answer, "two.txt")
@@ -195,7 +216,8 @@ def test_pages_are_turned_as_often_as_was_pressed(tmp_path: Path) -> None:
     assert "echo 39" in history.rows._list.children[0].description
     for _ in range(3):
         press(history.rows.later)
-    until(lambda: history.rows.later.disabled)
+    until(lambda: not history._tasks)
+    assert history.rows.later.disabled
     assert history.rows._where.value.startswith("76 to 90")
     history.close()
     client.close()

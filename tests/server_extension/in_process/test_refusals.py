@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
 
@@ -27,6 +28,9 @@ ROUTES = {
 }
 REQUESTS = [(method, path) for path, methods in ROUTES.items() for method in methods]
 
+
+# What a server may be set to send with every answer, for pages that trust each other.
+LAX = {"Content-Security-Policy": "frame-ancestors *", "X-Content-Type-Options": "", "Referrer-Policy": "unsafe-url"}
 
 # Jupyter may let in whom a handler has forgotten to refuse; that must not matter.
 EITHER = pytest.mark.parametrize(
@@ -110,8 +114,9 @@ BAD = [
 ]
 
 
-def test_what_cannot_be_meant_is_a_400_with_a_reason(server: InProcess) -> None:
+def test_what_cannot_be_meant_is_a_400_with_a_reason(server: InProcess, caplog: pytest.LogCaptureFixture) -> None:
     """Broken, deep or foreign JSON, a scalar, an unknown type: 400, and one line of JSON that says what was wrong."""
+    caplog.set_level(logging.INFO)
     for route in ("worker", "worker/stream"):
         for body, says in BAD:
             answer = server.ask("POST", f"e2b-magic/{route}", body)
@@ -120,6 +125,9 @@ def test_what_cannot_be_meant_is_a_400_with_a_reason(server: InProcess) -> None:
             assert (envelope["success"], envelope["code"]) == (False, "invalid_request")
             assert says in envelope["error"], body[:40]
             assert "\n" not in envelope["error"]
+    # What was to be an id, a type or a project and is none could be anything, so the log has none of it.
+    assert '"execution": ""' in caplog.text
+    assert not [text for text in ("lines", "launch_missiles", "../etc") if text in caplog.text]
 
 
 @pytest.mark.parametrize("settings", [{"E2BMagicApp": {"max_request_bytes": 2000}}], ids=["small"])
@@ -132,12 +140,14 @@ def test_a_body_too_large_is_a_413(server: InProcess) -> None:
     assert server.ask("POST", "e2b-magic/worker", b" " * 2000).code == 400
 
 
+@pytest.mark.parametrize("settings", [{}, {"ServerApp": {"tornado_settings": {"headers": LAX}}}], ids=["own", "lax"])
 def test_a_refusal_has_the_previews_policy(server: InProcess) -> None:
-    """Whatever a preview's route answers, it is a page without any right at Jupyter's origin."""
+    """Whatever a preview's route answers, and Jupyter's others, it is a page without any right at Jupyter's origin."""
     for path, shown in (("preview/web/8000/x", ""), ("preview/web/49983/x", "token wrong"), (f"{TICKET}/x", "")):
         answer = server.ask("GET", f"e2b-magic/{path}", Authorization=shown)
         assert answer.headers["Content-Security-Policy"] == "sandbox allow-scripts; frame-ancestors 'self'"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Content-Type"].startswith("text/plain")
 
 

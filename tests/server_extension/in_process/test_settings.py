@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -53,6 +54,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 )
 def test_a_server_starts_whatever_is_set_for_it(capfd: pytest.CaptureFixture[str], server: InProcess) -> None:
     """Settings that contradict each other are said in the log, and kernels start, and find this server's worker."""
+    assert not [name for name in os.environ if name.startswith("E2B_MAGIC_WORKER")]  # which its terminals would find
     assert "E2B_API_KEY is not set" in capfd.readouterr().err
     given = _kernels_environment(server)
     assert "E2B_API_URL" not in given
