@@ -166,6 +166,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _drop_output() -> None:
+    """Drops what could not be printed: the interpreter would try it again at its end, and complain by itself."""
+    if sys.stdout is None:  # closed from the beginning
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, and gives the exit code.
 
@@ -185,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # else whoever read has left, as `head` does
             print(f"e2b-magic: {error}", file=sys.stderr)
+        _drop_output()
     else:
         return code
     return 1

@@ -112,20 +112,25 @@ def test_serve_keeps_its_server_from_ending(directory: Path, monkeypatch: pytest
     assert not wait_for(directory, endpoint, keep=False)
 
 
+def _buffering(**more: str) -> dict[str, str]:
+    """Gives an environment in which a program's output is buffered, as it is unless somebody asks for another thing."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**kept, **more}
+
+
 @pytest.mark.sandbox
 def test_whoever_reads_may_leave(directory: Path) -> None:
     """A reader that takes one line and leaves causes no traceback."""
     script = '"$PYTHON" -m e2b_magic.cli serve --detach 2>&1 >&3 | cat'
     with subprocess.Popen(["true"], stdin=subprocess.PIPE) as gone:
         gone.wait()
-        environment = {**os.environ, "PYTHON": sys.executable}
         assert gone.stdin is not None
         told = subprocess.run(
             ["bash", "-c", f"exec 3>&{gone.stdin.fileno()}; {script}"],
             check=True,
             capture_output=True,
             text=True,
-            env=environment,
+            env=_buffering(PYTHON=sys.executable),
             pass_fds=[gone.stdin.fileno()],
         )
     assert told.stdout == ""
@@ -158,7 +163,9 @@ def test_an_output_that_nobody_takes_is_told_of(directory: Path) -> None:
     """Where what is to be printed cannot be, that is said in a line; where there is no output at all, nothing is."""
     command = f"{shlex.quote(sys.executable)} -m e2b_magic.cli status"
     full, closed = (
-        subprocess.run(["bash", "-c", f"{command} {where}"], check=False, capture_output=True, text=True)
+        subprocess.run(
+            ["bash", "-c", f"{command} {where}"], check=False, capture_output=True, text=True, env=_buffering()
+        )
         for where in (">/dev/full", ">&-")
     )
     assert (full.returncode, full.stderr) == (1, "e2b-magic: [Errno 28] No space left on device\n")
