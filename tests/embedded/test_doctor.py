@@ -173,12 +173,13 @@ async def test_what_is_known_to_whoever_failed_is_passed_on(
 
 
 async def test_without_proc_that_is_the_cause(describe: Describe, tmp_path: Path) -> None:
-    """Where no /proc is mounted, without which bubblewrap does not even tell its version, that is said."""
+    """Where /proc is empty, or is not there, without which bubblewrap does not even tell its version, that is said."""
     host = describe()
-    (host.proc / "self").rmdir()
-    told = await _refusal(host, tmp_path / "states")
-    assert "No /proc is mounted" in told.found
-    assert "mount -t proc" in told.remedy
+    for missing in (host.proc / "self", host.proc):
+        missing.rmdir()
+        told = await _refusal(host, tmp_path / "states")
+        assert "No /proc is mounted" in told.found
+        assert "mount -t proc" in told.remedy
 
 
 async def test_no_bubblewrap_and_an_old_one_are_said(describe: Describe, tmp_path: Path) -> None:
