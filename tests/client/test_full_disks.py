@@ -89,7 +89,7 @@ def test_a_full_disk_here_leaves_what_was_here(client: Client, tmp_path: Path, r
     old.write_text("old")
     with _room(5 * MEGABYTE):
         for goal in (tmp_path / "there", tmp_path / "new"):
-            with pytest.raises(FileError, match=r"zeros.*: File too large"):
+            with pytest.raises(FileError, match=r"/zeros: File too large"):
                 client.download(remote, goal / "zeros" if remote.endswith("zeros") else goal)
     assert old.read_text() == "old"
     assert {path.name for path in tmp_path.rglob("*")} - {"a"} == {"there", "zeros"} | (
