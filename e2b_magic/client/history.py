@@ -58,8 +58,9 @@ class HistoryVerbs(Verbs, ABC):
         matches = [record for record in recent if len(execution_id) >= 4 and record.id.endswith(execution_id)]
         if len(matches) == 1:
             return matches[0].bound(self._rerun)
-        many = f"stands for {len(matches)} executions: give more of the id" if matches else "is not in the history"
-        raise InvalidRequestError(f"{execution_id!r} {many}")
+        several = f"stands for {len(matches)} executions: give more of the id"
+        wrong = several if matches else "is not in the history: %e2b history --all lists what is"
+        raise InvalidRequestError(f"{execution_id!r} {wrong}")
 
     def get_project_info(self, project: str | None = None) -> Project:
         """Gives what is known of a project; one without anything stored is new."""

@@ -55,7 +55,8 @@ def find(line: str) -> tuple[Command, str]:
         return LINE[group[0]], second
     name = f"{word} {second}"
     if name not in LINE:
-        raise UsageError(f"Unknown subcommand {name!r}{did_you_mean(name, group)}; there are {', '.join(group)}")
+        right = did_you_mean(name, group) or f": there are {', '.join(group)}"
+        raise UsageError(f"Unknown subcommand {name!r}{right}")
     return LINE[name], rest
 
 

@@ -130,7 +130,10 @@ COMMANDS = (
             Argument(names=("--quiet",), summary="do not show what it writes until it answers"),
         ),
         raw=Argument(
-            names=("command",), metavar="COMMAND…", summary="the text that bash is to run; the project's when left out"
+            names=("command",),
+            metavar="COMMAND…",
+            complete=remote_paths,
+            summary="the text that bash is to run; the project's when left out",
         ),
         examples=("%e2b dev --port 8000 python3 -m http.server 8000", "%e2b dev npm run dev", "%e2b dev"),
         notes=(

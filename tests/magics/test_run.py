@@ -356,7 +356,8 @@ def test_secrets_are_in_no_verbose_traceback(
         ("%e2b rum ls", "Unknown subcommand 'rum': did you mean rm or run?"),
         ("%e2b pip install x", "Unknown subcommand 'pip': to run it in the sandbox write %e2b run pip install x"),
         ("%e2b --quiet ls", "%e2b takes a subcommand before --quiet: %e2b help lists them"),
-        ("%e2b cache clera", "Unknown subcommand 'cache clera': did you mean cache clear?"),
+        ("%e2b cache clera", "Unknown subcommand 'cache clera': did you mean cache clear?\n"),
+        ("%e2b cache zzzzzzzz", "Unknown subcommand 'cache zzzzzzzz': there are cache show, cache clear\n"),
         ("%e2b run", "%e2b run needs a command: %e2b run [--project NAME]"),
         ("%e2b run --quiet", "%e2b run needs a command"),
         ("%e2b run --quite ls", "%e2b run has no option --quite: did you mean --quiet?; see %e2b run --help"),
@@ -386,7 +387,7 @@ def test_a_slip_is_told_in_one_line(notebook: Notebook, caller: FakeCaller, line
         ("%e2b run --project ../x ls", "'../x' cannot name a project"),
         ("%e2b use ../x", "'../x' cannot name a project"),
         ("%e2b run --timeout 0 ls", "timeout must be a number of seconds above 0"),
-        ("%e2b show ffff", "'ffff' is not in the history"),
+        ("%e2b show ffff", "'ffff' is not in the history: %e2b history --all lists what is"),
     ],
 )
 def test_a_refused_request_is_told_in_one_line(notebook: Notebook, line: str, told: str) -> None:
