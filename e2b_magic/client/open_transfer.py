@@ -17,6 +17,8 @@ from e2b_magic.worker.requests.transfers import CloseTransfer, ListTree, Receive
 
 DISCARDING: Final = 1.0
 """How long to wait for a transfer that broke off to be discarded, in seconds."""
+DISCARDED: Final = 0.05
+"""The same of one that was being closed: who interrupts that has waited for its end already, or for long enough."""
 
 OnProgress = Callable[[int, int], object]
 """Takes the bytes that have gone and those that there are, 0 as long as nobody knows."""
@@ -83,6 +85,7 @@ class Transfer:
     place: Place
     id: str
     opened: dict[str, Any] = field(default_factory=dict)
+    _closing: bool = False
 
     def send(self, pieces: Iterable[bytes], total: Callable[[], int]) -> str:
         """Sends all pieces, and gives the path at which they are then.
@@ -122,10 +125,11 @@ class Transfer:
 
     def close(self) -> dict[str, Any]:
         """Ends it, and gives what came of it."""
+        self._closing = True
         return self.place.ask(CloseTransfer, transfer=self.id)
 
     def discard(self) -> None:
         """Leaves nothing of it behind; in a sandbox that is slow to answer, a while after this has returned."""
         discarding = self.place.starting(CloseTransfer(**self.place.target, transfer=self.id, discard=True))
         with suppress(TimeoutError, CancelledError, E2BMagicError):  # what is told is what went wrong first
-            discarding.result(timeout=DISCARDING)
+            discarding.result(timeout=DISCARDED if self._closing else DISCARDING)

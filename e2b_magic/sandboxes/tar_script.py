@@ -26,7 +26,10 @@ from e2b_magic.worker.requests.transfers import PIECE
 PATIENCE: Final = 600
 """How long the command waits for a word, in seconds: longer than a transfer waits for its client."""
 _BLOCKS: Final = 128
-"""How many blocks of 512 bytes tar reads or writes at once: as many as a pipe holds."""
+"""How many blocks of 512 bytes tar packs at once: as many as a pipe holds.
+
+Not so where it unpacks: it would wait for so many in the middle of a file, which is half a file if it is ended then.
+"""
 _ENDING: Final = 1.0
 """How long to wait, in seconds, for what it says at its end when it hears nothing any more."""
 _STOPPING: Final = 30.0
@@ -53,7 +56,7 @@ trap clear_away EXIT
 trap 'exit 1' TERM
 mkdir -m 700 -- "$parts" && mkdir -p -- "$into" && mkfifo -- "$parts/archive" || exit
 echo ready
-tar -C "$into" -b {blocks} --no-same-owner -xpf - < "$parts/archive" &
+tar -C "$into" --no-same-owner -xpf - < "$parts/archive" &
 tar=$!
 exec 3> "$parts/archive" 4<&0
 listen() {{
@@ -128,7 +131,7 @@ def unpack_scripts(parts: str, target: str) -> tuple[str, str]:
         target: Where the tree goes, as the shell reads it.
     """
     stage = _STAGE.format(parts=parts, target=target, hidden=posixpath.basename(parts))
-    return _UNPACK.format(stage=stage, blocks=_BLOCKS, patience=PATIENCE), f'{stage}\nrm -rf -- "$parts" "$stage"'
+    return _UNPACK.format(stage=stage, patience=PATIENCE), f'{stage}\nrm -rf -- "$parts" "$stage"'
 
 
 def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
