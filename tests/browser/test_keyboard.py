@@ -89,7 +89,10 @@ def test_escape_is_the_panels_own(panel: PanelPage) -> None:
     field.press("Escape")
     alone.locator(".e2b-badge", has_text="stopped").wait_for()
     panel.badge("running")
+    stop = panel.button("Stop").element_handle()
+    page.evaluate("stop => { window.unseen = 0; stop.addEventListener('click', () => window.unseen++); }", stop)
     panel.turn_to("Files").root.get_by_label("Directory").locator("visible=true").press("Escape")
+    assert page.evaluate("window.unseen") == 0
     panel.turn_to("Run").badge("running")
     panel.root.get_by_label("Command", exact=True).press("Escape")
     panel.badge("stopped")
