@@ -296,11 +296,19 @@ def test_this_file_system_tells_case_apart(tmp_path: Path) -> None:
     [
         (slice(0, 1), b"\0"),
         (slice(124, 136), b"\x80" + b"\xff" * 11),
+        (slice(124, 136), b"\xff" * 12),
         (slice(136, 148), b"\x80" + b"\xff" * 11),
         (slice(136, 148), b"x" * 12),
         (slice(156, 157), b"x"),
     ],
-    ids=["a sum", "a size beyond all disks", "a time beyond all clocks", "no number", "another format's header"],
+    ids=[
+        "a sum",
+        "a size beyond all disks",
+        "a size below nothing",
+        "a time beyond all clocks",
+        "no number",
+        "another format's header",
+    ],
 )
 def test_a_damaged_header_is_one_clear_line(tmp_path: Path, field: slice, content: bytes) -> None:
     """What cannot be meant ends the unpacking, and neither a traceback nor a file comes of it."""
