@@ -1,7 +1,7 @@
 """The command in a sandbox that packs or unpacks a tree while its archive comes and goes in parts.
 
-An archive travels as files of some megabytes in a directory of its own, each of which is empty again as soon as the
-other side has it. So the sandbox unpacks what has come while the next part is on its way, its disk never holds a tree
+An archive travels as files of some megabytes in a directory of its own, whose room is given back as soon as the other
+side has it. So the sandbox unpacks what has come while the next part is on its way, its disk never holds a tree
 twice, and nothing is needed but bash, tar and coreutils. What is said to the command through its standard input keeps
 the two in step; when nothing is said for `PATIENCE` seconds, or `stop`, it ends and leaves nothing behind.
 """
@@ -64,7 +64,7 @@ listen() {{
 }}
 give() {{
   cat -- "$parts/$1" >&3 &
-  wait "$!" && : > "$parts/$1"
+  wait "$!" && rm -f -- "$parts/$1"
 }}
 take() {{
   local next=0 there end
