@@ -107,8 +107,12 @@ def test_serve_keeps_its_server_from_ending(directory: Path, monkeypatch: pytest
     """A server that is waited for is asked about itself before it would end, unless an idle time was asked for."""
     endpoint = runtime.ensure(directory, idle_timeout=0.6)
     monkeypatch.setattr(foreground, "_PERIOD", 0.1)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGHUP)).start()
-    assert wait_for(directory, endpoint, keep=True)
+    hanging_up = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGHUP))
+    hanging_up.start()
+    try:
+        assert wait_for(directory, endpoint, keep=True)
+    finally:
+        hanging_up.cancel()  # else it would end the tests where the wait was over before
     assert not wait_for(directory, endpoint, keep=False)
 
 
@@ -172,6 +176,7 @@ def test_an_output_that_nobody_takes_is_told_of(directory: Path) -> None:
     assert (closed.returncode, closed.stderr) == (1, "")
 
 
+@pytest.mark.usefixtures("directory")
 def test_a_time_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     """A time that is none, or no time to wait, is a usage error which says what would be right."""
     for text in ("abc", "nan", "-1"):

@@ -178,12 +178,20 @@ def test_another_users_server_is_not_trusted(directory: Path) -> None:
 def test_a_runtime_file_of_no_living_server_is_replaced(directory: Path, pid: str) -> None:
     """A file that names a process that is gone, or one that merely has its id now, is not believed."""
     directory.mkdir()
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    stale = Endpoint("http://127.0.0.1:1", "e2b_00", ended.pid if pid == "dead" else os.getpid(), "boot/1", "0")
-    write_endpoint(directory, stale)
-    assert not runtime.stop(directory)
-    assert runtime.ensure(directory) != stale
+    # Something listens there and never answers: whoever believes the file waits for it.
+    with socket.create_server(("127.0.0.1", 0)) as silent, subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            if pid == "dead":
+                process.kill()
+                process.wait()
+            port = silent.getsockname()[1]
+            stale = Endpoint(f"http://127.0.0.1:{port}", "e2b_00", process.pid, "boot/1", "0")
+            write_endpoint(directory, stale)
+            assert not runtime.stop(directory)
+            assert runtime.ensure(directory) != stale
+            assert (process.poll() is None) == (pid != "dead")
+        finally:
+            process.kill()
 
 
 def test_identity_tells_processes_apart() -> None:
