@@ -7,7 +7,7 @@ import shlex
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from e2b import AsyncSandbox, CommandExitException, EntryInfo, FileType, SandboxState
 from e2b.exceptions import FileNotFoundException
@@ -33,7 +33,7 @@ from e2b_magic.worker.requests.files import ListFiles, OnPath, PeekDirectory, Re
 _FULL = ("No space left", "quota exceeded")
 """What programs say when there is no room, in the C library's words."""
 
-_KILLED = (-1, 137)
+KILLED: Final = (-1, 137)
 """The exit code of what SIGKILL has ended, from E2B and from a shell."""
 
 
@@ -131,7 +131,7 @@ def command_error(request: OnPath, failed: CommandExitException) -> FileError:
     lines = [line for line in failed.stderr.strip().splitlines() if "Exiting with failure status" not in line]
     full = [line for line in lines if any(text in line for text in _FULL)]
     said = [*lines, *full][-1] if lines else f"exit code {failed.exit_code}"
-    if failed.exit_code in _KILLED and not full:
+    if failed.exit_code in KILLED and not full:
         said = "what did it was killed in the sandbox, whose memory or disk may be full"
     return (NotEnoughSpaceError if full else FileError)(f"{request.path}: {said}")
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from e2b import AsyncCommandHandle, AsyncSandbox, CommandExitException
 
-from e2b_magic.exceptions import E2BMagicError
-from e2b_magic.sandboxes.files import command_error
+from e2b_magic.exceptions import E2BMagicError, NotEnoughSpaceError
+from e2b_magic.sandboxes.files import KILLED, command_error
 from e2b_magic.sandboxes.finishing import started
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.requests.files import OnPath
@@ -162,6 +162,7 @@ class TarScript:
         sandbox: Where.
         request: The request that it serves.
         script: The script.
+        parts: The directory of its parts.
         heard: Called with what it tells.
 
     Attributes:
@@ -173,10 +174,12 @@ class TarScript:
         sandbox: AsyncSandbox,
         request: OnPath,
         script: str,
+        parts: str,
         heard: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._sandbox = sandbox
         self._request = request
+        self._parts = parts
         self._starting = started(self._start(script, heard))
         self.ended = started(self._end())
 
@@ -192,7 +195,19 @@ class TarScript:
             with translating():
                 await handle.wait()
         except CommandExitException as failed:
-            raise command_error(self._request, failed) from None
+            full = await self._no_room() if failed.exit_code in KILLED else None
+            raise full or command_error(self._request, failed) from None
+
+    async def _no_room(self) -> NotEnoughSpaceError | None:
+        """Gives the error that there is no room, if so: who fills an embedded sandbox is killed, and cannot say it."""
+        try:
+            with translating():
+                await self._sandbox.files.write(f"{self._parts}/room", b"", user=self._request.user)
+        except NotEnoughSpaceError as error:
+            return NotEnoughSpaceError(f"{self._request.path}: {error}")
+        except E2BMagicError:  # such as that the sandbox is gone, which its next use tells
+            return None
+        return None
 
     async def hears(self, telling: Coroutine[Any, Any, Any]) -> bool:
         """Waits for what it is to tell, and says whether that came before its end.

@@ -45,7 +45,7 @@ class TreeUpload(Upload):
         self._new = new
         self._parts = _parts()
         script, self._removal = unpack_scripts(self._parts, quoted(self.target))
-        self._unpacking = TarScript(lease.sandbox, request, script, self._hear)
+        self._unpacking = TarScript(lease.sandbox, request, script, self._parts, self._hear)
         self._ready = asyncio.Event()
         self._sent = 0
         self._room = asyncio.Semaphore(AHEAD)
@@ -118,7 +118,7 @@ class TreeDownload(Download):
     async def pack(self) -> None:
         """Starts the packing, and gives when there is something."""
         script = pack_script(self._parts, quoted(self._path), AHEAD, listed=bool(self.request.names))
-        self._packing = TarScript(self.lease.sandbox, self.request, script, self._hear)
+        self._packing = TarScript(self.lease.sandbox, self.request, script, self._parts, self._hear)
         if self.request.names and await self._packing.hears(self._closed_directory.wait()):
             names = "".join(f"./{name}\0" for name in self.request.names).encode("utf-8", "surrogateescape")
             await self.lease.sandbox.files.write(f"{self._parts}/names", names, user=self.request.user)

@@ -14,6 +14,7 @@ from e2b_magic.client import Client
 from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import FileError, NotEnoughSpaceError
+from e2b_magic.sandboxes import tree_transfers
 
 pytestmark = pytest.mark.sandbox
 
@@ -54,6 +55,24 @@ def test_a_tree_that_fills_the_sandbox_is_taken_away_again(client: Client, tmp_p
     with pytest.raises(NotEnoughSpaceError):
         client.upload(_tree(tmp_path / "tree", 90), "full/of/it", on_progress=wait)
     assert _run(client, "ls -A /tmp ~ | grep -E 'e2b-magic|full'; cat big/precious") == "old"
+
+
+def test_what_is_killed_for_want_of_room_is_told_so(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a full disk has the unpacking killed after all has been sent, the error still says that there is no room."""
+    real = tree_transfers.unpack_scripts
+
+    def filling(parts: str, target: str) -> tuple[str, str]:
+        script, removal = real(parts, target)
+        fill = 'while head -c 1000000 /dev/zero >> "$parts/fill"; do sleep 0.02; done'
+        return script.replace("echo ready\n", f"echo ready; {fill}\n", 1), removal
+
+    monkeypatch.setattr(tree_transfers, "unpack_scripts", filling)
+    client.use_project("killed")
+    with pytest.raises(NotEnoughSpaceError, match=r"^full: "):
+        client.upload(_tree(tmp_path / "tree", 1), "full")
+    assert _run(client, "ls -A /tmp ~ | grep -E 'e2b-magic|full'; true") == ""
 
 
 def test_a_file_for_a_full_sandbox_leaves_the_old_one(client: Client, tmp_path: Path) -> None:
