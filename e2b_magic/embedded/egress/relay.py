@@ -10,9 +10,9 @@ from typing import Any
 
 from e2b_magic.embedded.egress.streams import CHUNK, Stream
 
-# How long, and for how much, what a client still sends is read when it has been answered for good.
-_FAREWELL_SECONDS = 2.0
-_FAREWELL_BYTES = 1024 * 1024
+# How long what a client still sends is read when it has been answered for good. However much that is: what it has on
+# its way already is several megabytes, before it looks for an answer.
+_FAREWELL = 2.0
 
 
 class Pulse:
@@ -93,12 +93,12 @@ async def say_goodbye(inside: Stream) -> None:
 
     To close it while the client still sends would reset it, and the answer with it.
     """
-    left = _FAREWELL_BYTES
     try:
         await inside.finish()
-        async with asyncio.timeout(_FAREWELL_SECONDS):
-            while left > 0 and (part := await inside.receive(CHUNK)):
-                left -= len(part)
+        async with asyncio.timeout(_FAREWELL):
+            # With a turn for the others each time: a client that always has something would let nobody else work.
+            while await inside.receive(CHUNK):  # noqa: ASYNC110  nothing is waited for
+                await asyncio.sleep(0)
     except (OSError, TimeoutError):
         pass
     finally:
