@@ -15,6 +15,7 @@ import pytest
 
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import Limits
+from e2b_magic.embedded.containment.removal import remove_state
 from e2b_magic.embedded.sandbox.preflight import Report, prepare
 from e2b_magic.embedded.sandbox.sandbox import ExitStatus, Sandbox
 from e2b_magic.exceptions import ContainmentError
@@ -161,6 +162,7 @@ async def start(launcher: Launcher, tmp_path: Path) -> AsyncIterator[Start]:
     yield starting
     for sandbox in started:
         await sandbox.kill()
+        remove_state(sandbox.directory)  # which may be deeper than what pytest can remove
 
 
 @pytest.fixture
