@@ -15,6 +15,7 @@ from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import FileError, NotEnoughSpaceError
 from e2b_magic.sandboxes import tree_transfers
+from e2b_magic.sandboxes.tar_script import unpack_scripts
 
 pytestmark = pytest.mark.sandbox
 
@@ -61,10 +62,9 @@ def test_what_is_killed_for_want_of_room_is_told_so(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a full disk has the unpacking killed after all has been sent, the error still says that there is no room."""
-    real = tree_transfers.unpack_scripts
 
     def filling(parts: str, target: str) -> tuple[str, str]:
-        script, removal = real(parts, target)
+        script, removal = unpack_scripts(parts, target)
         fill = 'while head -c 1000000 /dev/zero >> "$parts/fill"; do sleep 0.02; done'
         return script.replace("echo ready\n", f"echo ready; {fill}\n", 1), removal
 
