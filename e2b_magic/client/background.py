@@ -32,7 +32,7 @@ _TICK = 0.1  # a bound on every wait: on Windows a thread in a lock without time
 
 
 class Job(Generic[T]):
-    """A coroutine on the background loop, seen from outside it; it begins when it is waited for.
+    """A coroutine on the background loop, seen from outside it; it begins when it is waited for, unless before.
 
     Args:
         background: Whose loop it is.
@@ -104,6 +104,10 @@ class Job(Generic[T]):
             for _ in range(_BATCH):
                 self._room.release()
 
+    def begin(self) -> None:
+        """Has the job begin now; whoever calls this waits for it later, or cancels it."""
+        self._start()
+
     def cancel(self) -> None:
         """Asks the job to end; it may take its time to clean up."""
         if self._loop is None:
@@ -130,7 +134,8 @@ class Job(Generic[T]):
         """
         self._background.refuse_to_wait()
         try:
-            self._start()
+            if self._loop is None:
+                self._start()
             self._drain(float("inf"))
         except BaseException:
             # A second Ctrl-C, or an error of on_event's own, must not leave the job running either.

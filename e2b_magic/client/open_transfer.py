@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from e2b_magic.client.background import OnEvent
+from e2b_magic.client.background import Job, OnEvent
+from e2b_magic.client.threads import wait_for
 from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.worker.protocol import binary
 from e2b_magic.worker.requests.base import Request
@@ -33,7 +34,7 @@ class Place:
     """The sandbox at the other end of a transfer, and the user there.
 
     Attributes:
-        asking: Gives the data that a worker answers a request with.
+        submitting: Gives the job that asks a worker, and has the data that it answers with.
         starting: Sends a request, whether or not anybody waits for its answer.
         target: The fields by which a request finds the sandbox.
         user: The user there.
@@ -41,7 +42,7 @@ class Place:
         on_progress: Called with the bytes that have gone and those that there are.
     """
 
-    asking: Callable[[Request, OnEvent | None], dict[str, Any]]
+    submitting: Callable[[Request, OnEvent | None], Job[dict[str, Any]]]
     starting: Callable[[Request], Future[dict[str, Any]]]
     target: dict[str, Any]
     user: str | None
@@ -50,7 +51,11 @@ class Place:
 
     def ask(self, kind: type[Request], **fields: Any) -> dict[str, Any]:
         """Gives the answer to a request of this kind."""
-        return self.asking(kind(**self.target, **fields), self.on_event)
+        return wait_for(self.job(kind, **fields))
+
+    def job(self, kind: type[Request], **fields: Any) -> Job[dict[str, Any]]:
+        """Gives the job that brings the answer to a request of this kind."""
+        return self.submitting(kind(**self.target, **fields), self.on_event)
 
     def tree(self, path: str, *, checksums: bool = False) -> dict[str, Any]:
         """Gives what is at a path, with all below it.
@@ -86,6 +91,7 @@ class Transfer:
     id: str
     opened: dict[str, Any] = field(default_factory=dict)
     _closing: bool = False
+    _coming: Job[dict[str, Any]] | None = None
 
     def send(self, pieces: Iterable[bytes], total: Callable[[], int]) -> str:
         """Sends all pieces, and gives the path at which they are then.
@@ -111,17 +117,21 @@ class Transfer:
         """
         done, on_progress = 0, self.place.on_progress
         on_progress(0, total)
-        answer = self._receive()
+        coming = self._next()
+        answer = wait_for(coming)
         while piece := [binary(chunk) for chunk in answer["content"]]:
+            coming = self._next()  # it comes while this one is dealt with
             done += sum(map(len, piece))
             told = total or answer["size"]
             on_progress(min(done, told), told)
             yield from piece
-            answer = self._receive()
+            answer = wait_for(coming)
         on_progress(total or answer["size"], total or answer["size"])
 
-    def _receive(self) -> dict[str, Any]:
-        return self.place.ask(ReceivePiece, transfer=self.id)
+    def _next(self) -> Job[dict[str, Any]]:
+        self._coming = self.place.job(ReceivePiece, transfer=self.id)
+        self._coming.begin()
+        return self._coming
 
     def close(self) -> dict[str, Any]:
         """Ends it, and gives what came of it."""
@@ -130,6 +140,8 @@ class Transfer:
 
     def discard(self) -> None:
         """Leaves nothing of it behind; in a sandbox that is slow to answer, a while after this has returned."""
+        if self._coming is not None:
+            self._coming.cancel()
         discarding = self.place.starting(CloseTransfer(**self.place.target, transfer=self.id, discard=True))
         with suppress(TimeoutError, CancelledError, E2BMagicError):  # what is told is what went wrong first
             discarding.result(timeout=DISCARDED if self._closing else DISCARDING)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Unpack
 
-from e2b_magic.client.background import OnEvent
+from e2b_magic.client.background import Job, OnEvent
 from e2b_magic.client.open_transfer import Place, untold
 from e2b_magic.client.options import SyncOptions, TransferOptions
 from e2b_magic.client.threads import wait_for
@@ -157,7 +157,10 @@ class TransferVerbs(Verbs):
 
     def ask(self, request: Request, on_event: OnEvent | None = None) -> dict[str, Any]:
         """Gives the data that the worker answers a request with."""
-        return wait_for(self._submit(lambda emit: self._work.call(request, emit), on_event))
+        return wait_for(self._asked(request, on_event))
+
+    def _asked(self, request: Request, on_event: OnEvent | None) -> Job[dict[str, Any]]:
+        return self._submit(lambda emit: self._work.call(request, emit), on_event)
 
     def _start_asking(self, request: Request) -> Future[dict[str, Any]]:
         return self.in_background(lambda: self._work.call(request, _unheard))
@@ -165,7 +168,7 @@ class TransferVerbs(Verbs):
     def _place(self, options: TransferOptions, known: type[TransferOptions]) -> Place:
         here = self._here(options, known)
         return Place(
-            asking=self.ask,
+            submitting=self._asked,
             starting=self._start_asking,
             target=self._work.target(here),
             user=here.get("user"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import queue
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -225,47 +226,54 @@ class FileUpload(Upload):
         self.target = target
         self._mode = request.mode
         self._part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
-        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD)
-        self._writing = asyncio.create_task(self._write())
+        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._room = asyncio.Semaphore(AHEAD)
+        self._stopped = False
+        self._writing = started(self._write())
 
     async def _write(self) -> None:
-        async def pieces() -> AsyncIterator[bytes]:
-            while (piece := await self._pieces.get()) is not None:
-                for start in range(0, len(piece), _STEP):
-                    yield piece[start : start + _STEP]
-
+        # In a thread, as `Download._stream` reads.
         try:
             with translating():
-                await self.lease.sandbox.files.write(self._part, pieces(), user=self.request.user)
+                sandbox = await self.lease.in_threads()
+                await in_own_thread(lambda: sandbox.files.write(self._part, self._steps(), user=self.request.user))
         except E2BMagicError as error:
             # The server speaks of the part, which means nothing to who asked; what it refuses so is a matter of the
             # file.
             kind = FileError if type(error) is BackendError else type(error)
             raise kind(str(error).replace(self._part, self.request.path)) from None
 
+    def _steps(self) -> Iterator[bytes]:
+        """Gives what is sent, to the thread that writes it and waits for it; no more of it once it is given up."""
+        while (piece := self._pieces.get()) is not None:
+            for start in range(0, len(piece), _STEP):
+                if self._stopped:
+                    return
+                yield piece[start : start + _STEP]
+            self._loop.call_soon_threadsafe(self._room.release)
+
     async def send(self, piece: bytes) -> None:
         """See `Upload.send`."""
-        await self._put(piece)
-
-    async def _put(self, piece: bytes | None) -> None:
-        putting = asyncio.create_task(self._pieces.put(piece))
+        waiting = asyncio.create_task(self._room.acquire())
         try:
-            await asyncio.wait([putting, self._writing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waiting, self._writing], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            putting.cancel()
+            waiting.cancel()
         if self._writing.done():
             self._writing.result()
+        self._pieces.put(piece)
 
     async def finish(self) -> None:
         """See `Upload.finish`."""
-        await self._put(None)
-        await self._writing
+        self._pieces.put(None)
+        await asyncio.shield(self._writing)
         mode = "" if self._mode is None else f"chmod -- {self._mode:o} {quoted(self._part)} && "
         command = f"{mode}mv -fT -- {quoted(self._part)} {quoted(self.target)}"
         await shell(self.lease.sandbox, self.request, command)
 
     async def _clear_away(self) -> None:
-        self._writing.cancel()
+        self._stopped = True
+        self._pieces.put(None)
         await asyncio.wait([self._writing])
         await self.lease.sandbox.files.remove(self._part, user=self.request.user)
 
