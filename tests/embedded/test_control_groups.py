@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,23 @@ def _usage(sandbox: Sandbox) -> Usage:
     return usage
 
 
+async def _usage_after_a_kill(sandbox: Sandbox) -> Usage:
+    """Gives what a sandbox uses when the kernel has killed one of its processes, or has not within ten seconds."""
+    for _ in range(200):
+        usage = _usage(sandbox)
+        if usage.killed_for_memory:
+            break
+        await asyncio.sleep(0.05)
+    return usage
+
+
 @pytest.mark.control_groups
 async def test_the_memory_of_all_processes_together_is_bounded(start: Start, run: Any) -> None:
     """Ten processes that together use too much are killed until the rest fits; the sandbox and the daemon go on."""
     sandbox = await start(Limits(memory_bytes=256 * MEBIBYTE))
     needs(sandbox, "memory")
     await run(sandbox, "python3", "-c", HOG.format(count=10, size=60))
-    usage = _usage(sandbox)
-    for _ in range(200):
-        if usage.killed_for_memory:
-            break
-        await asyncio.sleep(0.05)
-        usage = _usage(sandbox)
+    usage = await _usage_after_a_kill(sandbox)
     assert usage.killed_for_memory > 0
     assert usage.memory_bytes <= 256 * MEBIBYTE
     assert (await run(sandbox, "echo on")).out == "on\n"
@@ -97,15 +103,39 @@ async def test_many_small_processes_do_not_cost_the_sandbox(start: Start, run: A
     """When memory is used up by processes smaller than the agent, those are killed and not the agent."""
     sandbox = await start(Limits(memory_bytes=64 * MEBIBYTE))
     needs(sandbox, "memory")
-    small = "x=\\$(head -c 500000 /dev/zero | tr '\\0' x); sleep 5"
+    # Not `sleep` last: bash would become it, and what it holds be given back.
+    small = "x=\\$(head -c 1500000 /dev/zero | tr '\\0' x); sleep 2; :"
     script = f'for i in $(seq 40); do bash -c "{small}" >/dev/null 2>&1 & done'
     await run(sandbox, script)
-    await asyncio.sleep(1)
+    assert (await _usage_after_a_kill(sandbox)).killed_for_memory > 0
+    await asyncio.sleep(3)  # until they have gone: what is asked next could be killed like them
     assert not sandbox.ended.done()
-    told = await run(sandbox, "cat /proc/self/oom_score_adj; cat /proc/1/oom_score_adj")
+    told = await run(sandbox, "sleep 0.2; cat /proc/self/oom_score_adj; cat /proc/1/oom_score_adj")
     own, agents = told.out.split()
     assert int(own) == 1000
     assert int(agents) < 1000
+
+
+@pytest.mark.sandbox
+async def test_an_agent_that_starts_something_is_no_victim(start: Start, run: Any) -> None:
+    """Its score stays low meanwhile: what it starts shares its memory at first, and whoever kills that kills both."""
+    sandbox = await start()
+    seen: set[str] = set()
+    begun, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.add(Path(f"/proc/{sandbox.agent}/oom_score_adj").read_text())
+            begun.set()
+
+    looking = asyncio.create_task(asyncio.to_thread(look))
+    await asyncio.to_thread(begun.wait)
+    for _ in range(40):
+        await run(sandbox, "true")
+    done.set()
+    await looking
+    assert len(seen) == 1
+    assert seen != {"1000\n"}
 
 
 @pytest.mark.control_groups

@@ -47,23 +47,26 @@ def limit(limits: Mapping[str, int]) -> None:
         resource.setrlimit(LIMITS[name], (least, least))
 
 
-class Expendable:
-    """Makes what is started meanwhile the first to go when memory runs out, of the host or of the sandbox.
+def make_expendable(pid: int) -> None:
+    """Makes a process, and all that it starts, the first to go when memory runs out, of the host or of the sandbox.
 
-    Not the agent itself: with it the whole sandbox would go. A process inherits its score as it is when it is started,
-    so there is no moment in which a new one could fork others that are spared.
+    Right after its start, and not by raising the agent's own score meanwhile for it to inherit: until it is its
+    program, it shares the agent's memory, and with it the agent would go, and the whole sandbox. What it starts in
+    between has the agent's score; any process may ask for that anyway.
+
+    Args:
+        pid: The process.
     """
-
-    def __init__(self) -> None:
-        # Opened once, while the agent is dumpable: later the file is not its own.
-        self._score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-        self._own = os.read(self._score, 16).strip()
-
-    def __enter__(self) -> None:
-        os.pwrite(self._score, b"1000", 0)
-
-    def __exit__(self, *_: object) -> None:
-        os.pwrite(self._score, self._own, 0)
+    try:
+        score = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # it has ended already, or is a program that its user may run and not read
+        return
+    try:
+        os.write(score, b"1000")
+    except OSError:  # it has ended since
+        pass
+    finally:
+        os.close(score)
 
 
 def settle() -> None:
