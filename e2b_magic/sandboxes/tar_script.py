@@ -48,6 +48,7 @@ _UNPACK: Final = r"""
 into=$target tar= listening=
 [ -e "$target" ] || into=$stage
 clear_away() {{
+  exec 3>&-
   kill $tar $listening 2>/dev/null
   [ -z "$tar" ] || wait "$tar"
   rm -rf -- "$parts" "$stage"
@@ -85,6 +86,7 @@ code=$? tar=
 """Says when parts may come, takes lines with the number of those that have, the last with a second word; unpacks them.
 
 It heeds `stop` until the tree is in its place: a trap waits for what runs in the foreground, and so cat and tar do not.
+What clears away ends tar's input first: a signal that comes while tar is being started goes unfelt.
 The parts' directory is its own to make: one that the first part makes would be open to the sandbox's other users.
 A directory that is not there yet is made aside, and appears when it is whole.
 """

@@ -66,6 +66,20 @@ def test_parts_come_into_a_closed_directory(tmp_path: Path, parts: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
 
+def test_unpacking_stops_though_tar_feels_no_signal(tmp_path: Path, parts: Path) -> None:
+    """`stop` ends it also when the signal to tar was lost, as it is while tar is being started; nothing is left."""
+    deaf = tmp_path / "bin" / "tar"
+    deaf.parent.mkdir()
+    deaf.write_text("#!/bin/bash\ntrap '' TERM\nexec cat > /dev/null\n")
+    deaf.chmod(0o755)
+    script = unpack_scripts(str(parts), str(tmp_path / "new"))[0]
+    with _running(script, PATH=f"{deaf.parent}:/usr/bin:/bin") as unpacking:
+        assert _line(unpacking) == "ready\n"
+        _say(unpacking, "stop\n")
+        assert _ended(unpacking) == (1, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin"]
+
+
 @pytest.mark.parametrize("reading", ["cat > /dev/null", "true"], ids=["tar has all", "tar has a part"])
 def test_unpacking_stops_after_the_last_part_too(tmp_path: Path, parts: Path, reading: str) -> None:
     """While all has been said and tar is still at work, `stop` ends it, and the tree does not appear."""
