@@ -58,11 +58,13 @@ class Job(Generic[T]):
         self._taken = 0
         self._began = False
 
-    def _start(self) -> None:
+    def begin(self) -> None:
+        """Has the job begin now, if it has not yet; whoever calls this waits for it later, or cancels it."""
         # Called inside the waiter's `try`: an interrupt that comes while this is handed to the loop finds somebody
         # who cancels it.
-        self._loop = self._background.running()
-        self._loop.call_soon_threadsafe(self._begin)
+        if self._loop is None:
+            self._loop = self._background.running()
+            self._loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
         assert self._loop is not None  # noqa: S101  it is what calls this
@@ -104,10 +106,6 @@ class Job(Generic[T]):
             for _ in range(_BATCH):
                 self._room.release()
 
-    def begin(self) -> None:
-        """Has the job begin now; whoever calls this waits for it later, or cancels it."""
-        self._start()
-
     def cancel(self) -> None:
         """Asks the job to end; it may take its time to clean up."""
         if self._loop is None:
@@ -134,8 +132,7 @@ class Job(Generic[T]):
         """
         self._background.refuse_to_wait()
         try:
-            if self._loop is None:
-                self._start()
+            self.begin()
             self._drain(float("inf"))
         except BaseException:
             # A second Ctrl-C, or an error of on_event's own, must not leave the job running either.
@@ -164,7 +161,7 @@ class Job(Generic[T]):
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(arrived.set)
         try:
-            self._start()
+            self.begin()
             while self._hand_over():
                 await arrived.wait()
                 arrived.clear()

@@ -33,6 +33,25 @@ async def _nothing() -> None:
     return
 
 
+async def test_what_has_begun_is_not_begun_again() -> None:
+    """A job that began before anybody waited for it runs once, whichever way it is waited for then."""
+    begun: list[str] = []
+
+    async def work(emit: Emit) -> int:
+        begun.append("once")
+        return len(begun)
+
+    background = BackgroundLoop()
+    first, second = background.submit(work), background.submit(work)
+    first.begin()
+    assert await asyncio.to_thread(first.wait) == 1
+    second.begin()
+    assert await second.wait_async() == 2
+    await asyncio.sleep(0.05)
+    assert len(begun) == 2
+    await asyncio.to_thread(background.close, _nothing)
+
+
 def test_closing_ends_every_job_and_the_thread() -> None:
     """After `close` no thread is left, and whoever waits for a job is told that it was cancelled."""
     before = set(threading.enumerate())
