@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from e2b import AsyncSandbox, Sandbox
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.sandboxes.connection import Connection
+from e2b_magic.sandboxes.threads import in_own_thread
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Lease:
         """Gives the SDK's synchronous object, for threads."""
         if self.blocking is None:
             options = self.connection.options()
-            self.blocking = await asyncio.to_thread(lambda: Sandbox.connect(self.sandbox_id, **options))
+            self.blocking = await in_own_thread(lambda: Sandbox.connect(self.sandbox_id, **options))
         return self.blocking
 
     def check_template(self, template: str) -> None:
