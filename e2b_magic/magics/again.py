@@ -18,7 +18,7 @@ from e2b_magic.exceptions import CommandError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Text
-from e2b_magic.magics.options import local_paths, seconds, values_of, variable, variable_names
+from e2b_magic.magics.options import environment, local_paths, seconds, values_of
 from e2b_magic.magics.past import FILTERS, chosen_record, recent_ids, wanted_records
 from e2b_magic.quantities import counted
 from e2b_magic.terminal import one_line
@@ -141,14 +141,7 @@ COMMANDS = (
         summary="Run a past command once more",
         run=rerun,
         arguments=(
-            Argument(
-                names=("-e", "--env"),
-                metavar="NAME[=VALUE]",
-                complete=variable_names,
-                convert=variable,
-                repeat=True,
-                summary="a variable that it had: their values are kept nowhere",
-            ),
+            environment("a variable that it had: their values are kept nowhere"),
             Argument(names=("--timeout",), metavar="TIME", convert=seconds, summary="kill it after: 90, 30s, 5m"),
             Argument(names=("--no-raise",), summary="give the result of a command that fails, instead of an error"),
             Argument(

@@ -6,7 +6,7 @@ import argparse
 import keyword
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from IPython.core.error import UsageError
@@ -161,13 +161,35 @@ def user_variables(context: Context) -> Iterable[str]:
         # By its name, since Tab imports no records; and no attribute is asked for, which may be anybody's code.
         return isinstance(value, str | bytes | list | tuple) or type(value).__name__ == "ExecutionResult"
 
-    return sorted(name for name, value in context.namespace.items() if not name.startswith("_") and readable(value))
+    return sorted(_names(context, readable))
 
 
 def variable_names(context: Context) -> Iterable[str]:
     """Gives the names, and never the values, of what `--env NAME` hands on: the notebook's texts, the environment's."""
-    texts = (name for name, value in context.namespace.items() if isinstance(value, str) and not name.startswith("_"))
+    texts = _names(context, lambda value: isinstance(value, str))
     return sorted({*texts, *filter(str.isidentifier, os.environ)})
+
+
+def _names(context: Context, fits: Callable[[object], bool]) -> list[str]:
+    """Gives the names of the user's own variables whose values fit."""
+    return [name for name, value in context.namespace.items() if not name.startswith("_") and fits(value)]
+
+
+def environment(summary: str) -> Argument:
+    """Gives the option that hands variables to what is run, each with a value or by its name alone."""
+    return Argument(
+        names=("-e", "--env"),
+        metavar="NAME[=VALUE]",
+        complete=variable_names,
+        convert=variable,
+        repeat=True,
+        summary=summary,
+    )
+
+
+def working_directory(summary: str) -> Argument:
+    """Gives the option that says where in the sandbox something is run."""
+    return Argument(names=("--cwd",), metavar="DIR", complete=remote_paths, summary=summary)
 
 
 PROJECT = Argument(

@@ -17,13 +17,13 @@ from e2b_magic.magics.context import Context
 from e2b_magic.magics.options import (
     PROJECT,
     USER,
+    environment,
     remote_paths,
     seconds,
     user_variables,
     values_of,
-    variable,
     variable_name,
-    variable_names,
+    working_directory,
 )
 from e2b_magic.quantities import span
 
@@ -166,20 +166,8 @@ def _keep(context: Context, arguments: argparse.Namespace, result: ExecutionResu
 _OPTIONS = (
     PROJECT,
     Argument(names=("--bg",), summary="start it and go on: a job, for %e2b jobs, logs, wait and stop"),
-    Argument(
-        names=("--cwd",),
-        metavar="DIR",
-        complete=remote_paths,
-        summary="the working directory; the user's home when left out",
-    ),
-    Argument(
-        names=("-e", "--env"),
-        metavar="NAME[=VALUE]",
-        complete=variable_names,
-        convert=variable,
-        repeat=True,
-        summary="an environment variable; NAME alone hands on the notebook's or the kernel's",
-    ),
+    working_directory("the working directory; the user's home when left out"),
+    environment("an environment variable; NAME alone hands on the notebook's or the kernel's"),
     USER,
     Argument(names=("--timeout",), metavar="TIME", convert=seconds, summary="kill the command after it: 90, 30s, 5m"),
     Argument(names=("--no-cache",), summary="neither look for a stored result nor store this one"),

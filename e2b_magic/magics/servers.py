@@ -12,13 +12,13 @@ from e2b_magic.magics.display import PrettyPrinter
 from e2b_magic.magics.options import (
     PROJECT,
     USER,
+    environment,
     port_number,
     remote_paths,
     seconds,
     values_of,
-    variable,
-    variable_names,
     whole_number,
+    working_directory,
 )
 from e2b_magic.terminal import one_line
 
@@ -106,20 +106,8 @@ COMMANDS = (
                 summary="the port that it listens on, which it finds in PORT; the project's when left out",
             ),
             PROJECT,
-            Argument(
-                names=("--cwd",),
-                metavar="DIR",
-                complete=remote_paths,
-                summary="the working directory; the project's when left out",
-            ),
-            Argument(
-                names=("-e", "--env"),
-                metavar="NAME[=VALUE]",
-                complete=variable_names,
-                convert=variable,
-                repeat=True,
-                summary="an environment variable; NAME alone hands on this kernel's, so that a secret is in no cell",
-            ),
+            working_directory("the working directory; the project's when left out"),
+            environment("an environment variable; NAME alone hands on this kernel's, so that a secret is in no cell"),
             USER,
             Argument(
                 names=("--within",),

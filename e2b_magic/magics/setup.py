@@ -10,14 +10,13 @@ from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.options import (
     USER,
+    environment,
     local_paths,
     port_number,
     project_names,
     remote_paths,
     seconds,
     values_of,
-    variable,
-    variable_names,
 )
 from e2b_magic.terminal import one_line
 
@@ -102,14 +101,7 @@ COMMANDS = (
             Argument(
                 names=("--path",), metavar="DIR", complete=remote_paths, summary="the directory; ~/NAME when left out"
             ),
-            Argument(
-                names=("-e", "--env"),
-                metavar="NAME[=VALUE]",
-                complete=variable_names,
-                convert=variable,
-                repeat=True,
-                summary="a variable for git and the install command; NAME alone hands on this kernel's",
-            ),
+            environment("a variable for git and the install command; NAME alone hands on this kernel's"),
             USER,
             Argument(
                 names=("--timeout",),

@@ -8,9 +8,9 @@ import sys
 
 from IPython.core.error import UsageError
 
-from e2b_magic.magics.command import Argument, Command
+from e2b_magic.magics.command import Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.options import PROJECT, USER, remote_paths
+from e2b_magic.magics.options import PROJECT, USER, working_directory
 
 
 def shell(context: Context, arguments: argparse.Namespace) -> None:
@@ -38,12 +38,7 @@ COMMANDS = (
         run=shell,
         arguments=(
             PROJECT,
-            Argument(
-                names=("--cwd",),
-                metavar="DIR",
-                complete=remote_paths,
-                summary="the working directory; the user's home when left out",
-            ),
+            working_directory("the working directory; the user's home when left out"),
             USER,
         ),
         examples=("%e2b shell",),
