@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ipywidgets import HTML, FileUpload, Text
@@ -226,12 +227,12 @@ class FilesPanel(View):
         return self._chosen.path if self._chosen.type == "dir" else above(self._chosen.path)
 
     def _ask_for_file(self) -> None:
+        self._ask_for_new("file", self._make)
+
+    def _ask_for_new(self, kind: str, make: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         target = self._target
-
-        def make(name: str) -> None:
-            self.start(lambda: self._make(inside(target, name)))
-
-        self.ask.for_text(f"New file in {target}", "", "Make", make)
+        question = f"New {kind} in {target}"
+        self.ask.for_text(question, "", "Make", lambda name: self.start(lambda: make(inside(target, name))))
 
     async def _make(self, path: str) -> None:
         await self._check_free(path)
@@ -243,12 +244,7 @@ class FilesPanel(View):
             raise InvalidRequestError(f"{path} is there already: choose another name, or delete it first")
 
     def _ask_for_directory(self) -> None:
-        target = self._target
-
-        def make(name: str) -> None:
-            self.start(lambda: self._make_directory(inside(target, name)))
-
-        self.ask.for_text(f"New directory in {target}", "", "Make", make)
+        self._ask_for_new("directory", self._make_directory)
 
     async def _make_directory(self, path: str) -> None:
         entry = await self.client.amake_directory(path, project=self._project)
