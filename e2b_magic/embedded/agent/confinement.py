@@ -59,14 +59,12 @@ def make_expendable(pid: int) -> None:
     """
     try:
         score = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(score, b"1000")
+        finally:
+            os.close(score)
     except OSError:  # it has ended already, or is a program that its user may run and not read
-        return
-    try:
-        os.write(score, b"1000")
-    except OSError:  # it has ended since
         pass
-    finally:
-        os.close(score)
 
 
 def settle() -> None:
