@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from e2b import AsyncSandbox
+from e2b import AsyncSandbox, SandboxNetworkOpts
 
 from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
@@ -47,8 +47,8 @@ async def test_a_look_at_a_port_keeps_its_sandbox(manager: SandboxManager) -> No
 async def test_an_address_opens_a_port_that_is_not_public(manager: SandboxManager) -> None:
     """Where a port takes nobody without the sandbox's token, the token comes with the address."""
     lease = await _lease(manager)
-    network = {"allow_public_traffic": False}
-    private = await AsyncSandbox.create(network=network, **lease.connection.options())  # type: ignore[arg-type]
+    network: SandboxNetworkOpts = {"allow_public_traffic": False}
+    private = await AsyncSandbox.create(network=network, **lease.connection.options())
     lease.sandbox = private
     await private.commands.run("setsid -f python3 -m http.server 8000 >/dev/null 2>&1")
     await private.commands.run("until curl -s localhost:8000 >/dev/null; do sleep 0.05; done")
