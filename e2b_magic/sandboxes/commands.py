@@ -36,6 +36,8 @@ GRACE = 0.8
 """How long an interrupted command may take to end by itself, in seconds; a prompt should be back within 2."""
 ENDING = 1.7
 """How long ending a command may take in all, in seconds, before its caller is answered regardless."""
+STARTING = 60
+"""How long a sandbox may take to start a command, in seconds: the SDK's own bound."""
 SILENCE = 30
 """After this many seconds without output the sandbox is asked whether it is alive (E2B#1128: streams that hang)."""
 _PIECE = 64 * 1024  # bytes of input in one request
@@ -74,7 +76,7 @@ class Execution:
         # One task reads the end, and it is only ever waited for with asyncio.wait: to await it would hand a
         # cancellation on to the SDK's stream, and what the command still says while it is being ended would be lost.
         ended = started(_exit_code(handle))
-        feeding = asyncio.create_task(self._feed(handle))
+        feeding = None if self.request.stdin is None else asyncio.create_task(self._feed(handle, self.request.stdin))
         try:
             async with asyncio.timeout(self.request.timeout):
                 exit_code = await self._wait(ended)
@@ -87,7 +89,8 @@ class Execution:
             await self._end(handle, ended)
             raise
         finally:
-            feeding.cancel()
+            if feeding is not None:
+                feeding.cancel()
             ended.cancel()
         return {
             "exit_code": exit_code,
@@ -97,13 +100,17 @@ class Execution:
         }
 
     async def _start(self) -> AsyncCommandHandle[None]:
-        """Starts the command; a cancellation meanwhile waits for the start, since only a known pid can be ended."""
+        """Starts the command; one that is given up is ended once it has started, since only a known pid can be."""
         starting = started(self._send())
         try:
-            return await asyncio.shield(starting)
+            in_time, _ = await asyncio.wait([starting], timeout=STARTING)
         except asyncio.CancelledError:
             await undone(starting, lambda: self._end_started(starting), ENDING)
             raise
+        if not in_time:
+            await undone(starting, lambda: self._end_started(starting), ENDING)
+            raise SandboxUnreachableError(f"The sandbox did not start the command within {STARTING:g} s")
+        return starting.result()
 
     async def _end_started(self, starting: asyncio.Task[AsyncCommandHandle[None]]) -> None:
         if starting.cancelled() or starting.exception() is not None:
@@ -130,14 +137,13 @@ class Execution:
                 on_stderr=self._on_stderr,
                 stdin=self.request.stdin is not None,
                 timeout=limit,
+                request_timeout=0,  # `STARTING` is kept here: the SDK takes a task more for that, under Python 3.11
                 retain_output=False,
             )
 
-    async def _feed(self, handle: AsyncCommandHandle[None]) -> None:
-        """Writes the request's input, as fast as the command reads it, and ends it."""
-        if self.request.stdin is None:
-            return
-        content = base64.b64decode(self.request.stdin)
+    async def _feed(self, handle: AsyncCommandHandle[None], stdin: str) -> None:
+        """Writes the request's input, which is in base64, as fast as the command reads it, and ends it."""
+        content = base64.b64decode(stdin)
         try:
             with translating():
                 for start in range(0, len(content), _PIECE):

@@ -14,6 +14,7 @@ from e2b_magic.client import Client
 from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
 from e2b_magic.embedded.endpoint import read_endpoint
+from e2b_magic.exceptions import SandboxUnreachableError
 from e2b_magic.sandboxes import commands, jobs
 
 pytestmark = pytest.mark.sandbox
@@ -69,3 +70,17 @@ async def test_what_starts_late_is_ended(
     assert await _until_alone(client)
     gc.collect()
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_a_start_that_is_not_answered_is_given_up(
+    client: Client, server: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that does not start a command is waited for so long and no longer; what it starts late is ended."""
+    monkeypatch.setattr(commands, "STARTING", 0.3)
+    monkeypatch.setattr(commands, "ENDING", 0.3)
+    server.suspend()
+    with pytest.raises(SandboxUnreachableError, match=r"did not start the command within 0\.3 s"):
+        await asyncio.wait_for(client.aexecute_command("exec -a late sleep 321"), 30)
+    server.resume()
+    await asyncio.sleep(0.5)  # in which it starts
+    assert await _until_alone(client)
