@@ -22,7 +22,6 @@ from e2b_magic.records import (
     Project,
     SandboxState,
     Status,
-    new_execution_id,
 )
 from e2b_magic.store import Store
 from e2b_magic.worker.protocol import Attached, Event, Output
@@ -41,6 +40,7 @@ class Ledger:
 
     record: ExecutionResult
     revision: int
+    _where: Attached | None = None
     _stdout: OutputBuffer = field(default_factory=OutputBuffer)
     _stderr: OutputBuffer = field(default_factory=OutputBuffer)
     _began: float = field(default_factory=time.perf_counter)
@@ -50,7 +50,7 @@ class Ledger:
         if isinstance(event, Output):
             (self._stdout if event.stream == "stdout" else self._stderr).append(event.text)
         elif isinstance(event, Attached):
-            self.record = replace(self.record, sandbox_id=event.sandbox_id, backend=event.backend)
+            self._where = event
 
     def succeed(self, exit_code: int) -> ExecutionResult:
         """Gives the record of a command that ran to its end, whatever its exit code."""
@@ -68,8 +68,11 @@ class Ledger:
         return self._end(status, str(error) if isinstance(error, E2BMagicError) else type(error).__name__)
 
     def _end(self, status: Status, error: str | None, exit_code: int | None = None) -> ExecutionResult:
+        where = self._where or self.record
         self.record = replace(
             self.record,
+            sandbox_id=where.sandbox_id,
+            backend=where.backend,
             status=status,
             exit_code=exit_code,
             error=error,
@@ -135,7 +138,7 @@ class Recorder:
         self._sweep()
         known = self.known(request.project_id)
         record = ExecutionResult(
-            id=new_execution_id(),
+            id=request.execution,
             project=request.project_id,
             command=request.command,
             cwd=request.cwd,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from e2b_magic.client.cache_key import cache_key
@@ -23,7 +22,7 @@ from e2b_magic.exceptions import (
     SandboxGoneError,
     SandboxUnreachableError,
 )
-from e2b_magic.records import ExecutionResult, FileEntry, Found
+from e2b_magic.records import ExecutionResult, FileEntry, Found, new_execution_id
 from e2b_magic.worker.caller import Caller
 from e2b_magic.worker.protocol import Attached, Emit, Event, Progress, unwrap
 from e2b_magic.worker.requests.base import Request, check_project_name
@@ -79,6 +78,7 @@ class Work:
         """
         return ExecuteCommand(
             **self.target(options),
+            execution=new_execution_id(),
             command=command,
             cwd=options.get("cwd"),
             envs=Unseen(options.get("envs") or {}),
@@ -110,7 +110,7 @@ class Work:
             await emit(event)
 
         try:
-            data = await self.call(replace(request, execution=ledger.record.id), listen)
+            data = await self.call(request, listen)
         except BaseException as error:
             record = ledger.fail(error)
             self.recorder.end(record)

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
 
 from e2b_magic.exceptions import InvalidRequestError
 from e2b_magic.worker.kinds import kinds_of
 from e2b_magic.worker.protocol import binary
 from e2b_magic.worker.requests import REQUESTS, Request
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The names of a request's fields: all of them, those without a default, and those that hold bytes."""
+
+    all: tuple[str, ...]
+    needed: frozenset[str]
+    binary: tuple[str, ...]
+
+
+@cache
+def _shape_of(kind: str) -> _Shape:
+    request = REQUESTS[kind]
+    kinds = kinds_of(request)
+    needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
+    return _Shape(tuple(kinds), frozenset(needed), tuple(name for name, held in kinds.items() if held is bytes))
 
 
 def parse_request(payload: object) -> Request:
@@ -22,14 +40,11 @@ def parse_request(payload: object) -> Request:
     kind = values.pop("type", None)
     if not isinstance(kind, str) or kind not in REQUESTS:
         raise InvalidRequestError(f"Unknown request type {kind!r}: use one of {', '.join(sorted(REQUESTS))}")
-    request = REQUESTS[kind]
-    expected = kinds_of(request)
-    if unknown := sorted(map(str, values.keys() - expected.keys())):
-        raise InvalidRequestError(f"{kind} does not take {', '.join(unknown)}: it takes {', '.join(expected)}")
-    needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
-    if missing := sorted(needed - values.keys()):
+    shape = _shape_of(kind)
+    if unknown := sorted(map(str, values.keys() - set(shape.all))):
+        raise InvalidRequestError(f"{kind} does not take {', '.join(unknown)}: it takes {', '.join(shape.all)}")
+    if missing := sorted(shape.needed - values.keys()):
         raise InvalidRequestError(f"{kind} needs {', '.join(missing)}")
-    for name, kind in expected.items():
-        if kind is bytes:
-            values[name] = binary(values[name])
-    return request(**values)
+    for name in shape.binary:
+        values[name] = binary(values[name])
+    return REQUESTS[kind](**values)

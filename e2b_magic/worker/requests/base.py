@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from e2b_magic.exceptions import InvalidRequestError
-from e2b_magic.worker.kinds import check_kinds
+from e2b_magic.worker.kinds import check_kinds, kinds_of
 
 PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -82,5 +82,5 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Gives the mapping that `parse_request` (in `worker.validation`) reads."""
-        # Not asdict, which copies deeply what nobody changes.
-        return {"type": self.type, **{entry.name: getattr(self, entry.name) for entry in fields(self)}}
+        # Not asdict, which copies deeply what nobody changes, nor `fields`, which is looked up anew each time.
+        return {"type": self.type, **{name: getattr(self, name) for name in kinds_of(type(self))}}
