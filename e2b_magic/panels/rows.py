@@ -7,12 +7,14 @@ what is passed over. The buttons are made once and labelled anew for each page.
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ipywidgets import HTML, Box, Button, HBox, VBox
 
+from e2b_magic.panels.view import close_all
 from e2b_magic.terminal import one_line
 
 
@@ -49,6 +51,8 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._pressed = pressed
         self._empty = empty
         self._pool: list[Any] = []
+        self._making = threading.Lock()
+        self._closed = False
         above = [HTML(html.escape(heading))] if heading else []
         for widget in above:
             widget.add_class("e2b-head")
@@ -75,8 +79,7 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
             earlier: Whether a page is before it.
             later: Whether a page is after it.
         """
-        while len(self._pool) < len(rows):
-            self._pool.append(self._button(len(self._pool)))
+        self._make_buttons(len(rows))
         for button, row in zip(self._pool, rows, strict=False):
             with button.hold_sync():
                 button.description = f"{row.columns}\t{one_line(row.text)}" if row.columns else _indented(row.text)
@@ -95,6 +98,12 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._where.value = html.escape(text)
         self._pager.layout.display = None
 
+    def _make_buttons(self, count: int) -> None:
+        # On the client's loop, while `close` may come in the kernel's thread: what it does not see would stay for ever.
+        with self._making:
+            while len(self._pool) < count and not self._closed:
+                self._pool.append(self._button(len(self._pool)))
+
     def _button(self, place: int) -> Any:
         # Layout and style are shared: two models for all rows instead of two for each.
         first = self._pool[0] if self._pool else None
@@ -105,8 +114,9 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def close(self) -> None:
         """Closes the rows, those that no page shows now included."""
-        for button in self._pool:
-            button.close()
+        with self._making:
+            self._closed = True
+        close_all(tuple(self._pool))
         super().close()
 
 

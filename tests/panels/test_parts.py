@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from ipywidgets import Button
 
 from e2b_magic.magics.registry import CELL, find
 from e2b_magic.panels.magic import as_magic
@@ -10,6 +13,7 @@ from e2b_magic.panels.output import CHARACTERS, LINES, OutputBox
 from e2b_magic.panels.plots import HEIGHT, sparkline
 from e2b_magic.panels.rows import Row, Rows
 from e2b_magic.panels.tree import Tree, above, inside
+from e2b_magic.panels.view import close_all
 from e2b_magic.records import ExecutionResult, FileEntry
 from e2b_magic.worker.protocol import Output
 
@@ -116,7 +120,29 @@ def test_rows_are_labelled_anew() -> None:
     assert rows.children[0].children[0].description == "when\ta\\tb"
     rows.show_page(page[:1], where="4 to 4", earlier=True, later=False)
     assert rows.children[0].children == buttons[:1]
-    from e2b_magic.panels.view import close_all
-
     close_all((rows,))
+    assert widgets_alive() <= before
+
+
+def test_rows_that_are_being_made_are_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel that is closed while a page of it is being made leaves no button of that page."""
+    before = widgets_alive()
+    rows = Rows(print, print, empty="nothing")
+    begun, closing = threading.Event(), threading.Event()
+
+    def make(**settings: object) -> Button:
+        begun.set()
+        closing.wait(0.2)
+        return Button(**settings)
+
+    monkeypatch.setattr("e2b_magic.panels.rows.Button", make)
+    page = [Row("one", ""), Row("two", "")]
+    maker = threading.Thread(
+        target=rows.show_page, args=(page,), kwargs={"where": "", "earlier": False, "later": False}
+    )
+    maker.start()
+    assert begun.wait(30)
+    close_all((rows,))
+    closing.set()
+    maker.join()
     assert widgets_alive() <= before
