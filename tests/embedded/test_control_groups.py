@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 
-from e2b_magic.embedded.agent.confinement import Order
 from e2b_magic.embedded.containment.cgroups import ControlGroups
 from e2b_magic.embedded.containment.hierarchies import Place, find_places, is_mounted
 from e2b_magic.embedded.containment.launcher import Launcher
@@ -119,48 +118,24 @@ async def test_many_small_processes_do_not_cost_the_sandbox(start: Start, run: A
 
 @pytest.mark.sandbox
 async def test_an_agent_that_starts_something_is_no_victim(start: Start, run: Any) -> None:
-    """Its score stays well below a command's meanwhile: what it starts shares its memory, and would take it along."""
+    """Its score stays low meanwhile: what it starts shares its memory at first, and whoever kills that kills both."""
     sandbox = await start()
-    seen: set[int] = set()
+    seen: set[str] = set()
     begun, done = threading.Event(), threading.Event()
 
     def look() -> None:
         while not done.is_set():
-            seen.add(_score(sandbox.agent))
+            seen.add(Path(f"/proc/{sandbox.agent}/oom_score_adj").read_text())
             begun.set()
 
     looking = asyncio.create_task(asyncio.to_thread(look))
     await asyncio.to_thread(begun.wait)
-    own = max(seen)
     for _ in range(40):
         await run(sandbox, "true")
     done.set()
     await looking
-    assert seen <= {own, max(own, 500)}
-    assert _score(sandbox.agent) == own
-
-
-def _score(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
-
-
-def test_what_starts_before_its_parent_has_a_score_goes_before_the_agent() -> None:
-    """A command that has started others before the agent's next step has them go before it, and then as it does."""
-    order, own = Order(), _score(os.getpid())
-    with order:
-        command = subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait"], stdout=subprocess.PIPE)
-    try:
-        assert command.stdout is not None
-        command.stdout.readline()
-        (early,) = psutil.Process(command.pid).children()
-        assert _score(os.getpid()) == own
-        assert own < _score(early.pid) < 1000
-        order.make_expendable(command.pid)
-        assert _score(command.pid) == _score(early.pid) == 1000
-    finally:
-        for child in psutil.Process(command.pid).children():
-            child.kill()
-        command.communicate()  # what waited for it ends by itself
+    assert len(seen) == 1
+    assert seen != {"1000\n"}
 
 
 @pytest.mark.control_groups

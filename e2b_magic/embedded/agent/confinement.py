@@ -17,10 +17,6 @@ LIMITS = {
     "file_bytes": resource.RLIMIT_FSIZE,
     "memory_bytes": resource.RLIMIT_DATA,
 }
-# What is written to /proc/PID/oom_score_adj (proc_pid_oom_score_adj(5)): in thousandths of all memory there is.
-FIRST, HALF = 1000, 500
-# What a command may have started before it is made expendable, of which more is let be.
-MOST_RAISED = 256
 
 
 def become_undumpable() -> None:
@@ -51,62 +47,24 @@ def limit(limits: Mapping[str, int]) -> None:
         resource.setrlimit(LIMITS[name], (least, least))
 
 
-class Order:
-    """In what order things go when memory runs out, of the host or of the sandbox: commands first, the agent last.
+def make_expendable(pid: int) -> None:
+    """Makes a process, and all that it starts, the first to go when memory runs out, of the host or of the sandbox.
 
-    A command inherits the agent's score, and on a busy machine it has started others before the agent has given it one
-    of its own. So the agent raises its own while it starts one, and by half only: until a command is its program, it
-    shares the agent's memory, and whoever is killed then takes the agent along, and the whole sandbox. A fork(2), whose
-    child shares nothing, would take half a millisecond more for each command.
+    Right after its start, and not by raising the agent's own score meanwhile for it to inherit: until it is its
+    program, it shares the agent's memory, and with it the agent would go, and the whole sandbox. What it starts in
+    between has the agent's score; any process may ask for that anyway.
+
+    Args:
+        pid: The process.
     """
-
-    def __init__(self) -> None:
-        # Opened once, while the agent is dumpable: later the file is not its own.
-        self._score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-        self._own = os.read(self._score, 16).strip()
-
-    def __enter__(self) -> None:
-        os.pwrite(self._score, b"%d" % max(HALF, int(self._own)), 0)
-
-    def __exit__(self, *_: object) -> None:
-        os.pwrite(self._score, self._own, 0)
-
-    def make_expendable(self, pid: int) -> None:
-        """Makes a process the first to go, with all that it has started and will start.
-
-        Args:
-            pid: The process.
-        """
-        waiting = [pid]
-        # Not for ever: what forks and has itself spared as fast as this looks would keep the agent.
-        for _ in range(MOST_RAISED):
-            if not waiting:
-                break
-            process = waiting.pop()
-            try:
-                if _raise_score(process):
-                    waiting += _children(process)
-            except OSError:  # it has ended already, or is a program that its user may run and not read
-                continue
-
-
-def _raise_score(pid: int) -> bool:
-    """Makes a process the first to go; whether it was not before: what it starts from then on is so by itself."""
-    score = os.open(f"/proc/{pid}/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
     try:
-        known = int(os.read(score, 16))
-        os.pwrite(score, b"%d" % FIRST, 0)
-    finally:
-        os.close(score)
-    return known != FIRST
-
-
-def _children(pid: int) -> list[int]:
-    listed = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return list(map(int, os.read(listed, 65536).split()))
-    finally:
-        os.close(listed)
+        score = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(score, b"1000")
+        finally:
+            os.close(score)
+    except OSError:  # it has ended already, or is a program that its user may run and not read
+        pass
 
 
 def settle() -> None:

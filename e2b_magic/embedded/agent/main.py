@@ -157,12 +157,11 @@ def main(descriptor: int) -> None:
         return
     settings, _ = received
     confinement.settle()
-    order = confinement.Order()
     if settings["undumpable"]:
         confinement.become_undumpable()
     confinement.limit(settings["limits"])
     loop = Loop()
-    Agent(channel, Processes(loop, channel, settings["path"], settings["envs"], order), loop)
+    Agent(channel, Processes(loop, channel, settings["path"], settings["envs"]), loop)
     channel.send({"ready": True})
     loop.run()
 

@@ -12,6 +12,7 @@ import os
 from _signal import set_wakeup_fd, signal  # type: ignore[import-not-found]  # typeshed does not describe it
 from select import EPOLLIN
 
+from e2b_magic.embedded.agent.confinement import make_expendable
 from e2b_magic.embedded.agent.failures import Failure, of_system
 from e2b_magic.embedded.agent.terminals import Relay, set_size
 from e2b_magic.embedded.agent.users import home_of, resolve
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from e2b_magic.embedded.agent.channel import Channel
-    from e2b_magic.embedded.agent.confinement import Order
     from e2b_magic.embedded.agent.loop import Loop
 
 SIGINT, SIGKILL, SIGCHLD = 2, 9, 17
@@ -54,12 +54,10 @@ class Processes:
         channel: Where ends are told.
         path: The PATH they start with.
         envs: The sandbox's own variables.
-        order: In which they go when memory runs out.
     """
 
-    def __init__(self, loop: Loop, channel: Channel, path: str, envs: Mapping[str, str], order: Order) -> None:
+    def __init__(self, loop: Loop, channel: Channel, path: str, envs: Mapping[str, str]) -> None:
         self._loop = loop
-        self._order = order
         self._channel = channel
         self._path = path
         self._envs = envs
@@ -123,17 +121,16 @@ class Processes:
 
     def _start(self, program: str, argv: list[str], environment: dict[str, str], actions: list[Any]) -> int:
         try:
-            with self._order:
-                pid = os.posix_spawn(
-                    program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
-                )
+            pid = os.posix_spawn(
+                program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
+            )
         except BlockingIOError:
             raise Failure("exhausted", "the sandbox has as many processes as it may have") from None
         except OSError as error:
             raise of_system(error, program) from None
         except ValueError as error:
             raise Failure("invalid_argument", f"the command cannot be started: {error}") from None
-        self._order.make_expendable(pid)
+        make_expendable(pid)
         self._running.add(pid)
         return pid
 
