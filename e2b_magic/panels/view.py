@@ -218,16 +218,22 @@ class Refresh:
                 self._task = self._view.start(self._run)
 
     async def _run(self) -> None:
-        while self._taken():
-            await self._work()
+        while self._goes_on():
+            self._asked = False  # whatever is asked for from here on, this time may not have seen
+            try:
+                await self._work()
+            except Exception:
+                # Whoever asked meanwhile has no answer yet: the work is done once more, and tells how that went.
+                if not self._goes_on():
+                    raise
             await asyncio.sleep(self._pause)
 
-    def _taken(self) -> bool:
+    def _goes_on(self) -> bool:
+        """Whether it was asked for; if not, the next to ask begins anew, though this work has not quite ended yet."""
         with self._lock:
-            asked, self._asked = self._asked, False
-            if not asked:
+            if not self._asked:
                 self._task = None
-            return asked
+            return self._asked
 
 
 class Ticker:
