@@ -166,7 +166,9 @@ def _row(cells: Sequence[str], right: Sequence[bool], *, tag: str = "td") -> str
 
 def _cell(text: str, *, right: bool = False, tag: str = "td") -> str:
     # Said of every cell: Jupyter's own style sheet has all of them on the right, where no command can be read.
-    return f'<{tag} style="text-align:{"right" if right else "left"}">{html.escape(text)}</{tag}>'
+    # What is on the right is a number with its unit, which a page that is narrow would put into two lines.
+    style = "text-align:right;white-space:nowrap" if right else "text-align:left"
+    return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:

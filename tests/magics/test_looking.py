@@ -89,7 +89,7 @@ def test_a_directory_is_a_list_and_a_table(notebook: Notebook, sandbox: Sandbox)
     assert "evil\\x1b[2J" in cell.stdout
     shown = cell.value._repr_html_()
     assert '<td style="text-align:left">&lt;b&gt;x</td>' in shown
-    assert '<td style="text-align:right">5 bytes</td>' in shown
+    assert '<td style="text-align:right;white-space:nowrap">5 bytes</td>' in shown
     assert "<b>" not in shown
 
 
