@@ -133,7 +133,8 @@ class FilesPanel(View):
         wanted, self._wanted = self._wanted, False
         tree = self._tree
         if not wanted and not self._alive():
-            self._tree = Tree(tree.root)
+            self._tree, self._chosen = Tree(tree.root), None
+            self._tell_choice()
             self.rows.show_page([], where="", earlier=False, later=False)
             self.rows.tell("The project has no sandbox that runs: Refresh starts one.")
             return

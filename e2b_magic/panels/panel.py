@@ -100,7 +100,7 @@ class Panel(View):
         if known and (project.paused or left > 0):
             sandbox = f"sandbox {project.sandbox_id}, {'paused' if project.paused else f'{span(left)} left'}"
         else:
-            sandbox = "no sandbox yet: the first command makes one"
+            sandbox = "no sandbox now: the next command makes one"
         self._heading.value = (
             f'<span class="e2b-quiet">Project</span> <strong>{html.escape(project.name)}</strong> '
             f'<span class="e2b-quiet">{html.escape(where)} · {html.escape(sandbox)}</span>'

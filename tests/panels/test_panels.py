@@ -326,9 +326,11 @@ def test_a_closed_panel_leaves_nothing(live: Client) -> None:
 
 def test_kill_asks_and_the_next_command_recovers(live: Client, run: RunPanel) -> None:
     """Kill asks first; the state and the files say that the sandbox is gone, and running makes a new one."""
-    first = live.execute_command("echo here", use_cache=False).sandbox_id
+    first = live.execute_command("touch chosen.txt", use_cache=False).sandbox_id
     panel = SandboxPanel(live)
     files = FilesPanel(live)
+    press(_row(files, "chosen.txt"))
+    until(lambda: files.chosen_line.layout.display is None)
     until(lambda: "running" in panel.facts.value)
     assert "ends in" in panel.left.value
     press(panel.kill_button)
@@ -338,6 +340,7 @@ def test_kill_asks_and_the_next_command_recovers(live: Client, run: RunPanel) ->
     press(panel.ask.yes)
     until(lambda: "none yet" in panel.facts.value)
     until(lambda: "no sandbox that runs" in files.rows._where.value)
+    assert files.chosen_line.layout.display == "none"
     assert live.get_sandbox_status().state == "none"
     enter(run.command, "echo back")
     until(lambda: "back" in _output(run))
