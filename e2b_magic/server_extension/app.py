@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlunsplit
@@ -16,7 +17,7 @@ from traitlets import Enum, Float, Int, Unicode
 from e2b_magic.config import Configuration, Worker, WorkerToken, from_environment
 from e2b_magic.exceptions import ConfigurationError
 from e2b_magic.server_extension import preview, worker_routes
-from e2b_magic.server_extension.environment import take_settings
+from e2b_magic.server_extension.environment import TAKEN, take_settings
 from e2b_magic.server_extension.garbage import leave_out_what_is_there
 from e2b_magic.server_extension.identity import OWNER, identity_of
 from e2b_magic.server_extension.kernels import equip_kernels
@@ -112,10 +113,9 @@ class E2BMagicApp(ExtensionApp):
         try:
             configuration = from_environment(settings)
         except ConfigurationError as error:
-            # The server must start whatever is set for us; without the settings there is the embedded server.
+            # The server must start whatever is set for us; without what leads to E2B there is the embedded server.
             self.log.error("e2b-magic: %s. Until then sandboxes are on this machine", error)  # noqa: TRY400  no traceback
-            kept = {name: value for name, value in settings.items() if not name.startswith("E2B_")}
-            configuration = from_environment(kept)
+            configuration = _embedded(settings)
         return replace(configuration, sandbox_limit=self.max_sandboxes, preview_route=self._preview_route())
 
     def _preview_route(self) -> str | None:
@@ -202,6 +202,14 @@ class E2BMagicApp(ExtensionApp):
         host = "127.0.0.1" if server.ip in _EVERYWHERE else server.ip
         netloc = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
         return urlunsplit(("https" if server.certfile else "http", netloc, server.base_url, "", ""))
+
+
+def _embedded(settings: Mapping[str, str]) -> Configuration:
+    """Gives the embedded server in the directory where this user's kernels look for it too, if that can be one."""
+    try:
+        return from_environment({name: value for name, value in settings.items() if name not in TAKEN})
+    except ConfigurationError:
+        return from_environment({name: value for name, value in settings.items() if not name.startswith("E2B_")})
 
 
 def _new_preview_client() -> httpx.AsyncClient:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2b_magic.config import from_environment
 from e2b_magic.server_extension import app
 
 from .conftest import KEY, InProcess
@@ -52,14 +53,24 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
     [{"E2B_API_URL": "http://127.0.0.1:1", "E2B_MAGIC_WORKER_URL": "http://other.example/"}],
     ids=["contradicting"],
 )
-def test_a_server_starts_whatever_is_set_for_it(capfd: pytest.CaptureFixture[str], server: InProcess) -> None:
+def test_a_server_starts_whatever_is_set_for_it(
+    capfd: pytest.CaptureFixture[str], server: InProcess, tmp_path: Path
+) -> None:
     """Settings that contradict each other are said in the log, and kernels start, and find this server's worker."""
     assert not [name for name in os.environ if name.startswith("E2B_MAGIC_WORKER")]  # which its terminals would find
     assert "E2B_API_KEY is not set" in capfd.readouterr().err
     given = _kernels_environment(server)
     assert "E2B_API_URL" not in given
+    assert str(server.extension.configuration.directory) == given["E2B_MAGIC_DIRECTORY"] == str(tmp_path / "e2b-magic")
     assert given["E2B_MAGIC_WORKER_URL"] == f"http://{server.app.ip}:{server.app.port}/a%40b/"
     assert given["E2B_MAGIC_WORKER_TOKEN"].startswith("e2bw_")
+
+
+@pytest.mark.parametrize("environment", [{"E2B_MAGIC_DIRECTORY": "relative"}], ids=["relative"])
+def test_a_server_starts_without_a_directory_for_it(capfd: pytest.CaptureFixture[str], server: InProcess) -> None:
+    """A directory that can be none is said in the log, and sandboxes are where they are by default."""
+    assert "E2B_MAGIC_DIRECTORY must be an absolute path" in capfd.readouterr().err
+    assert server.extension.configuration.directory == from_environment({}).directory
 
 
 @LINUX
