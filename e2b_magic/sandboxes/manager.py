@@ -35,6 +35,8 @@ REUSE = 55 * 60
 """How long a sandbox is reused without asking its server, in seconds: the seed's 55 minutes."""
 IDLE = 30
 """After this many seconds without use a sandbox is asked whether it is alive before work is sent to it."""
+SILENT = 5
+"""A sandbox that has not come after this many seconds is said to be waited for: most come within one or two."""
 
 
 class Kept(Protocol):
@@ -84,7 +86,7 @@ class SandboxManager:
         self.lifetimes.note(request)
         lease, created = await self._held(request.project_id), False
         if lease is None:
-            arrival = await self._arrive(request)
+            arrival = await self._arrive(request, emit)
             lease, created = arrival.lease, arrival.created
             if arrival.replaced:
                 await emit(
@@ -236,12 +238,14 @@ class SandboxManager:
         except SandboxUnreachableError:
             return False
 
-    async def _arrive(self, request: Request) -> _Arrival:
+    async def _arrive(self, request: Request, emit: Emit) -> _Arrival:
         task = self._arriving.get(request.project_id)
         if task is None:
             task = asyncio.create_task(self._find_or_create(request))
             self._arriving[request.project_id] = task
             task.add_done_callback(lambda _: self._arriving.pop(request.project_id, None))
+        if not (await asyncio.wait([task], timeout=SILENT))[0]:
+            await emit(Progress(f"Waiting for the sandbox of project {request.project_id!r}"))
         # Shielded: an impatient caller must not take the sandbox away from the others who wait for it.
         return await asyncio.shield(task)
 

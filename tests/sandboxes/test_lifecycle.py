@@ -16,7 +16,7 @@ from e2b_magic.client import Client
 from e2b_magic.config import Configuration
 from e2b_magic.embedded import runtime
 from e2b_magic.exceptions import InvalidRequestError, SandboxGoneError
-from e2b_magic.sandboxes import SandboxManager
+from e2b_magic.sandboxes import SandboxManager, manager
 from e2b_magic.worker.protocol import Event, Output, Progress, ignore
 from e2b_magic.worker.requests.commands import ExecuteCommand
 
@@ -56,6 +56,15 @@ def test_a_sandbox_serves_its_project_again(client: Client, configuration: Confi
     assert (second.stdout, second.sandbox_id) == ("here\n", first.sandbox_id)
     assert other.sandbox_id != first.sandbox_id
     assert _count(configuration) == 2
+
+
+def test_a_sandbox_that_is_slow_to_come_is_told_of(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a sandbox for long is told so, before the command's output; not when it is there."""
+    monkeypatch.setattr(manager, "SILENT", 0)
+    for expected in (["Waiting for the sandbox of project 'default'", "here\n"], ["here\n"]):
+        said: list[Event] = []
+        client.execute_command("echo here", use_cache=False, on_event=said.append)
+        assert [event.text for event in said if isinstance(event, Progress | Output)] == expected
 
 
 def test_a_hundred_first_calls_make_one_sandbox(client: Client, configuration: Configuration) -> None:
