@@ -141,9 +141,8 @@ async def set_timeout(manager: SandboxManager, request: SetSandboxTimeout, emit:
     seconds = math.ceil(request.seconds)
     with translating():
         await AsyncSandbox.set_timeout(info.sandbox_id, seconds, **connection.options())
-    state = await _state(manager, request)
-    manager.set_timeout(request.project_id, info.sandbox_id, seconds, state.expires_at)
-    return state.to_json()
+    manager.lifetimes.set(request.project_id, seconds)
+    return (await _state(manager, request)).to_json()
 
 
 async def list_all(manager: SandboxManager, request: ListSandboxes, emit: Emit) -> dict[str, Any]:

@@ -133,20 +133,6 @@ class SandboxManager:
         """Drops whatever lease a project has, so that the next request asks the server for its sandbox."""
         self._leases.pop(project, None)
 
-    def set_timeout(self, project: str, sandbox_id: str, seconds: int, expires_at: float) -> None:
-        """Has every use of a project's sandbox keep it for so long.
-
-        Args:
-            project: Whose it is.
-            sandbox_id: The sandbox.
-            seconds: How long.
-            expires_at: When it ends now, in seconds since the epoch.
-        """
-        self.lifetimes.set(project, seconds)
-        lease = self._leases.get(project)
-        if lease is not None and lease.sandbox_id == sandbox_id:
-            lease.expires_at = expires_at
-
     async def connection(self) -> Connection:
         """Gives the E2B server in use, starting the embedded one when it is down.
 
@@ -166,10 +152,18 @@ class SandboxManager:
         self._connection = None
 
     async def find(self, request: Request) -> SandboxInfo | None:
-        """Gives what the server knows of a project's sandbox, or None; makes and extends nothing."""
+        """Gives what the server knows of a project's sandbox, or None; makes and extends nothing.
+
+        A lease on it ends from then on when the server says, whoever has moved that.
+        """
         connection = await self.connection()
         with translating():
             found = await self._tagged.list(connection, request.project_id)
+        # Else each use would tell of another end than each look, and two views that follow them would never rest.
+        lease = self._leases.get(request.project_id)
+        for info in found:
+            if lease is not None and lease.sandbox_id == info.sandbox_id:
+                lease.expires_at = info.end_at.timestamp()
         return next((info for info in found if info.sandbox_id == request.sandbox_id), found[0] if found else None)
 
     async def kill(self, request: Request, *, only: str | None = None, spare: str | None = None) -> list[str]:

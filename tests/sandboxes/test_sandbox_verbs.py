@@ -63,6 +63,14 @@ def test_time_is_extended_and_never_shortened(client: Client) -> None:
     assert client.get_project_info().sandbox_expires_at == longer.expires_at
 
 
+def test_a_time_that_was_extended_is_not_forgotten(client: Client) -> None:
+    """A command that follows `extend_sandbox` tells of the sandbox's new end, not of the one before."""
+    client.execute_command("true", use_cache=False)
+    longer = client.extend_sandbox(12 * 3600)
+    client.execute_command("true", use_cache=False)
+    assert client.get_project_info().sandbox_expires_at == longer.expires_at
+
+
 def test_a_timeout_is_set_and_kept(client: Client) -> None:
     """`set_sandbox_timeout` may shorten, and each later use of the sandbox moves its end by as much and no more."""
     client.create_sandbox()
