@@ -60,15 +60,16 @@ def _row(panel: Any, text: str) -> Any:
     def shown() -> list[Any]:
         return [button for button in panel.rows._list.children if text in button.description]
 
-    until(shown, f"a row with {text}")
-    return shown()[0]
+    found: list[Any] = []
+    until(lambda: found.extend(shown()) or found, f"a row with {text}")
+    return found[0]
 
 
 def test_enter_runs_and_the_end_is_told(run: RunPanel) -> None:
     """Enter runs what was typed; output, exit code and time are shown, and Run again runs it anew."""
     enter(run.command, "printf '\\033[32mgreen\\033[0m <b>bold</b>'; exit 3")
     until(lambda: "exit 3" in run.status.value)
-    assert '<span class="e2b-fg-2">green</span> &lt;b&gt;bold&lt;/b&gt;' in _output(run)
+    until(lambda: '<span class="e2b-fg-2">green</span> &lt;b&gt;bold&lt;/b&gt;' in _output(run))
     assert 'role="status"' in run.status.value
     first = run.executor.result
     press(run.again_button)
@@ -89,7 +90,7 @@ def test_output_streams_and_stop_ends_it(run: RunPanel) -> None:
     """Output is there while the command runs, and Stop ends the command and its children."""
     enter(run.command, "echo begun; sleep 98761 & sleep 98762")
     until(lambda: "begun" in _output(run))
-    assert "running" in run.status.value
+    until(lambda: "running" in run.status.value)
     assert run.run_button.disabled
     press(run.stop_button)
     until(lambda: "stopped" in run.status.value)
@@ -115,6 +116,7 @@ def test_variables_reach_the_command_and_nothing_else(run: RunPanel, monkeypatch
     enter(run.command, 'echo "${#TOKEN} ${#FROM_KERNEL}"')
     until(lambda: "10 10" in _output(run))
     assert "canary" not in saved_state()
+    until(lambda: run.executor.result is not None)
     assert run.executor.result is not None
     assert run.executor.result.env_names == ("FROM_KERNEL", "TOKEN")
     assert "canary" not in repr(run.client.get_execution_history())
@@ -142,7 +144,8 @@ def test_files_are_opened_changed_and_saved(files: FilesPanel) -> None:
     """A file is made, edited, saved, seen by a command, and deleted after a question."""
     press(_button(files, "New file"))
     enter(files.ask.answer, "notes/a.txt")
-    until(lambda: files.editor.path == "/home/user/notes/a.txt")
+    until(lambda: files.editor.layout.display is None)
+    assert files.editor.path == "/home/user/notes/a.txt"
     files.editor.text.set_state({"value": "one\ntwo\n"})
     press(files.editor.save_button)
     until(lambda: "Saved" in files.message.value)
@@ -332,7 +335,7 @@ def test_kill_asks_and_the_next_command_recovers(live: Client, run: RunPanel) ->
     press(_row(files, "chosen.txt"))
     until(lambda: files.chosen_line.layout.display is None)
     until(lambda: "running" in panel.facts.value)
-    assert "ends in" in panel.left.value
+    until(lambda: "ends in" in panel.left.value)
     press(panel.kill_button)
     press(panel.ask.no)
     assert live.get_sandbox_status().state == "running"
@@ -440,15 +443,16 @@ def test_a_server_is_started_seen_and_stopped(live: Client) -> None:
     until(lambda: panel.rows._list.children)
     assert "8123" in panel.rows._list.children[0].description
     until(lambda: "Serving HTTP" in panel.output.children[0].value)
+    until(lambda: not panel.stop_button.disabled)
     press(panel.stop_button)
     until(lambda: "stopped" in panel.rows._list.children[0].description)
-    assert "href" not in panel.link.value
+    until(lambda: "href" not in panel.link.value)
     panel.port.value = "8124"
     enter(panel.command, "echo broken >&2; exit 3")
     until(lambda: "error" in panel.message.value)
     until(lambda: "broken" in panel.output.children[0].value + panel.message.value)
     until(lambda: not panel.start_button.disabled)
-    assert panel.stop_button.disabled  # there is nothing to stop
+    until(lambda: panel.stop_button.disabled, "the end of Stop: there is nothing to stop")
     panel.close()
 
 
@@ -485,7 +489,8 @@ def test_a_file_is_saved_where_it_was_opened(files: FilesPanel) -> None:
     """Another project's files are shown when it is chosen, and what is being edited is still saved to its own."""
     files.client.write_file("mine.txt", "first\n")
     files._open("/home/user/mine.txt")
-    until(lambda: files.editor.path == "/home/user/mine.txt")
+    until(lambda: files.editor.layout.display is None)
+    assert files.editor.path == "/home/user/mine.txt"
     until(lambda: "mine.txt" in _names(files))
     press(_row(files, "mine.txt"))
     press(files.delete_button)

@@ -79,8 +79,8 @@ def test_it_rests_and_wakes(panel: SandboxPanel) -> None:
     """Pause and Resume change what is shown and which buttons may be pressed."""
     press(panel.pause_button)
     until(lambda: "paused, its files kept" in panel.facts.value)
-    assert panel.pause_button.disabled
-    assert panel.left.value == ""
+    until(lambda: panel.pause_button.disabled)
+    until(lambda: panel.left.value == "")
     press(panel.resume_button)
     until(lambda: not panel.pause_button.disabled)
     until(lambda: "ends in" in panel.left.value)
