@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from ipywidgets.widgets.widget import _instances
@@ -19,13 +19,16 @@ from e2b_magic.records import ExecutionResult, Status, new_execution_id
 
 DEADLINE = 30.0
 
+T = TypeVar("T")
 
-def until(condition: Callable[[], object], what: str = "it") -> None:
-    """Waits until a condition holds, and fails when it does not within half a minute."""
+
+def until(condition: Callable[[], T], what: str = "it") -> T:
+    """Waits until a condition holds, gives what made it hold, and fails when it does not within half a minute."""
     deadline = time.monotonic() + DEADLINE
-    while not condition():
+    while not (met := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(0.01)
+    return met
 
 
 def press(button: Any) -> None:

@@ -60,9 +60,7 @@ def _row(panel: Any, text: str) -> Any:
     def shown() -> list[Any]:
         return [button for button in panel.rows._list.children if text in button.description]
 
-    found: list[Any] = []
-    until(lambda: found.extend(shown()) or found, f"a row with {text}")
-    return found[0]
+    return until(shown, f"a row with {text}")[0]
 
 
 def test_enter_runs_and_the_end_is_told(run: RunPanel) -> None:
