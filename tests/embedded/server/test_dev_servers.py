@@ -47,7 +47,9 @@ def test_jupyter(server: Endpoint, options: dict[str, Any], need: Callable[..., 
     """A Jupyter server takes the masked host for its own, and runs code in a kernel through its WebSocket."""
     need(f"{python_index()}jupyter-server/")
     with Sandbox.create(**options, network={"mask_request_host": "localhost:${PORT}"}) as sandbox:
-        sandbox.commands.run("python3 -m venv v && v/bin/pip install -q jupyter-server ipykernel", timeout=300)
+        sandbox.commands.run(
+            "python3 -m venv v && v/bin/pip install -q --no-compile jupyter-server ipykernel", timeout=300
+        )
         sandbox.commands.run("v/bin/jupyter server --ServerApp.token=secret --port 8888", background=True, timeout=0)
         host = f"8888-{sandbox.sandbox_id}.localhost:{server.port}"
         with _page(server, host, Authorization="token secret") as client:

@@ -281,24 +281,27 @@ def test_what_a_killed_server_ran_is_told_to_be_lost(directory: Path, options_fo
     assert "files are lost" in answer.json()["message"]
 
 
-@pytest.mark.parametrize(
-    "damage", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 99}', b"\xff", b"[" * 100_000], ids=range(7)
-)
-def test_a_damaged_file_costs_that_sandbox_only(directory: Path, options_for: OptionsFor, damage: bytes) -> None:
-    """A paused sandbox whose file cannot be understood is set aside with its files; another one is there as ever."""
+DAMAGED = (b"", b"{", b"[]", b'{"version": 1}', b'{"version": 99}', b"\xff", b"[" * 100_000)
+
+
+def test_damaged_files_cost_their_sandboxes_only(directory: Path, options_for: OptionsFor) -> None:
+    """Paused sandboxes whose files cannot be understood are set aside with their homes; another is there as ever."""
     options = options_for(runtime.ensure(directory))
-    one, other = Sandbox.create(**options), Sandbox.create(**options)
-    one.files.write("note", "still there")
-    for sandbox in (one, other):
+    whole, *others = [Sandbox.create(**options) for _ in range(1 + len(DAMAGED))]
+    for sandbox in (whole, *others):
+        sandbox.files.write("note", sandbox.sandbox_id)
         sandbox.pause()
     runtime.stop(directory)
-    (directory / "sandboxes" / one.sandbox_id / FILE).write_bytes(damage)
+    for sandbox, damage in zip(others, DAMAGED, strict=True):
+        (directory / "sandboxes" / sandbox.sandbox_id / FILE).write_bytes(damage)
     options = options_for(runtime.ensure(directory))
-    assert [info.sandbox_id for info in Sandbox.list(**options).next_items()] == [other.sandbox_id]
-    aside = directory / "sandboxes" / f"damaged-{one.sandbox_id}"
-    assert (aside / "home" / "note").read_text() == "still there"
-    assert aside.name in (directory / runtime.LOG_FILE).read_text()
-    Sandbox.connect(other.sandbox_id, **options).kill()
+    assert [info.sandbox_id for info in Sandbox.list(**options).next_items()] == [whole.sandbox_id]
+    told = (directory / runtime.LOG_FILE).read_text()
+    for sandbox, damage in zip(others, DAMAGED, strict=True):
+        aside = directory / "sandboxes" / f"damaged-{sandbox.sandbox_id}"
+        assert (aside / "home" / "note").read_text() == sandbox.sandbox_id, damage[:20]
+        assert aside.name in told
+    Sandbox.connect(whole.sandbox_id, **options).kill()
 
 
 def test_a_pause_that_cannot_be_kept_does_not_happen(directory: Path, options_for: OptionsFor) -> None:

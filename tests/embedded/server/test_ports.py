@@ -23,7 +23,7 @@ import http.server, time
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
-        body = b""
+        body = bytearray()
         if self.headers["Transfer-Encoding"] == "chunked":
             while size := int(self.rfile.readline(), 16):
                 body += self.rfile.read(size)
