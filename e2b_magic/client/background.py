@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, TypeVar
 
 from e2b_magic.exceptions import ConfigurationError, InvalidRequestError
@@ -51,6 +52,7 @@ class Job(Generic[T]):
         self._on_event = on_event
         self._outcome: Future[T] = Future()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._handing_over = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room: asyncio.Semaphore | None = None
         self._task: asyncio.Task[None] | None = None
@@ -62,9 +64,13 @@ class Job(Generic[T]):
         """Has the job begin now, if it has not yet; whoever calls this waits for it later, or cancels it."""
         # Called inside the waiter's `try`: an interrupt that comes while this is handed to the loop finds somebody
         # who cancels it.
-        if self._loop is None:
-            self._loop = self._background.running()
-            self._loop.call_soon_threadsafe(self._begin)
+        with self._handing_over:
+            if self._loop is None:
+                self._background.hand_over(self._hand_over_to)
+
+    def _hand_over_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
         assert self._loop is not None  # noqa: S101  it is what calls this
@@ -97,9 +103,15 @@ class Job(Generic[T]):
     def _took_one(self) -> None:
         # In batches: to wake the loop for each event would cost more than the event.
         self._taken += 1
-        if self._taken == _BATCH and self._loop is not None:
+        if self._taken == _BATCH:
             self._taken = 0
-            self._loop.call_soon_threadsafe(self._make_room)
+            self._tell(self._make_room)
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        """Has the loop call something; one that was closed has ended this job, and needs to be told nothing."""
+        with suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(callback)
 
     def _make_room(self) -> None:
         if self._room is not None:
@@ -108,10 +120,11 @@ class Job(Generic[T]):
 
     def cancel(self) -> None:
         """Asks the job to end; it may take its time to clean up."""
-        if self._loop is None:
-            self._cancel()
-        else:
-            self._loop.call_soon_threadsafe(self._cancel)
+        with self._handing_over:  # another thread may begin it at this very moment
+            if self._loop is None:
+                self._cancel()
+            else:
+                self._tell(self._cancel)
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -162,7 +175,7 @@ class Job(Generic[T]):
         self._wake = lambda: loop.call_soon_threadsafe(arrived.set)
         try:
             self.begin()
-            while self._hand_over():
+            while self._pass_on():
                 await arrived.wait()
                 arrived.clear()
         except BaseException:
@@ -173,7 +186,7 @@ class Job(Generic[T]):
             self._wake = None  # whoever takes longer to end finds no loop to wake, which may be closed by then
         return self._outcome.result()
 
-    def _hand_over(self) -> bool:
+    def _pass_on(self) -> bool:
         """Hands over what is there, a batch at a time so that the loop stays free; says whether more is to come."""
         for _ in range(_BATCH):
             try:
@@ -220,8 +233,7 @@ class BackgroundLoop:
 
     def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Starts a coroutine at once, whether or not anybody will wait for it, and gives its future."""
-        loop = self.running()
-        return asyncio.run_coroutine_threadsafe(work(), loop)
+        return self.hand_over(lambda loop: asyncio.run_coroutine_threadsafe(work(), loop))
 
     def refuse_to_wait(self) -> None:
         """Raises an error in the loop's own thread.
@@ -235,25 +247,31 @@ class BackgroundLoop:
                 "begins with `a`, such as aexecute_command"
             )
 
-    def running(self) -> asyncio.AbstractEventLoop:
-        """Gives the loop, in its thread.
+    def hand_over(self, to: Callable[[asyncio.AbstractEventLoop], T]) -> T:
+        """Has something handed to the loop, which is not closed before it has come there; gives what `to` gives.
+
+        Args:
+            to: Called with the loop, which runs in its thread; it returns at once.
 
         Raises:
             ConfigurationError: This process was forked from one that has used a loop: threads do not survive a fork.
         """
         with self._lock:
-            if BackgroundLoop._process not in (None, os.getpid()):
-                raise ConfigurationError(
-                    "This process was forked from one that uses sandboxes, and cannot use them itself: start it with "
-                    "multiprocessing's 'spawn' or 'forkserver' method, or use a thread"
-                )
-            if self._loop is None:
-                loop = _new_event_loop()
-                thread = threading.Thread(target=loop.run_forever, name="e2b-magic", daemon=True)
-                thread.start()
-                self._loop, self._thread = loop, thread
-                BackgroundLoop._process = os.getpid()
-            return self._loop
+            return to(self._running())
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if BackgroundLoop._process not in (None, os.getpid()):
+            raise ConfigurationError(
+                "This process was forked from one that uses sandboxes, and cannot use them itself: start it with "
+                "multiprocessing's 'spawn' or 'forkserver' method, or use a thread"
+            )
+        if self._loop is None:
+            loop = _new_event_loop()
+            thread = threading.Thread(target=loop.run_forever, name="e2b-magic", daemon=True)
+            thread.start()
+            self._loop, self._thread = loop, thread
+            BackgroundLoop._process = os.getpid()
+        return self._loop
 
     def close(self, last: Callable[[], Awaitable[None]]) -> None:
         """Ends every job, awaits `last` on the loop, and ends the thread."""

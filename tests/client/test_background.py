@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
@@ -78,6 +79,73 @@ def test_closing_ends_every_job_and_the_thread() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_a_cancellation_is_felt_by_a_job_that_begins_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that another thread begins while it is being cancelled does not run."""
+    ran, beginning = threading.Event(), list[threading.Thread]()
+
+    async def work(emit: Emit) -> None:
+        ran.set()
+
+    background = BackgroundLoop()
+    job = background.submit(work)
+    cancel = job._cancel
+
+    def begun_meanwhile() -> None:
+        if not beginning:
+            beginning.append(threading.Thread(target=job.begin))
+            beginning[0].start()
+            ran.wait(0.2)
+        cancel()
+
+    monkeypatch.setattr(job, "_cancel", begun_meanwhile)
+    job.cancel()
+    beginning[0].join()
+    with pytest.raises(asyncio.CancelledError):
+        job.wait()
+    background.close(_nothing)
+    assert not ran.is_set()
+
+
+@pytest.mark.parametrize("way", ["begin", "start"])
+def test_what_is_handed_over_while_the_loop_is_closed_is_ended(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Work that comes to the loop at the moment of its end is cancelled, and nobody waits for it for ever."""
+    background, closing = BackgroundLoop(), list[threading.Thread]()
+
+    async def never(emit: Emit | None = None) -> None:
+        await asyncio.sleep(60)
+
+    def close_meanwhile(callback: Any, *arguments: Any, **options: Any) -> Any:
+        if not closing:
+            closing.append(threading.Thread(target=background.close, args=(_nothing,)))
+            closing[0].start()
+            closing[0].join(0.2)
+        return hand_over(callback, *arguments, **options)
+
+    loop = background.hand_over(lambda loop: loop)
+    hand_over = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", close_meanwhile)
+    work = background.submit(never).wait if way == "begin" else background.start(never).result
+    with pytest.raises((asyncio.CancelledError, CancelledError)):
+        work()
+    closing[0].join()
+
+
+def test_a_flood_is_read_to_its_end_when_the_loop_is_closed() -> None:
+    """What a job has told before its loop was closed is handed over, and then how the job ended."""
+
+    async def flood(emit: Emit) -> int:
+        for _ in range(200):
+            await emit(Progress("x"))
+        return 7
+
+    background, told = BackgroundLoop(), list[object]()
+    job = background.submit(flood, told.append)
+    job.begin()
+    assert job._settled().result(30) is None
+    background.close(_nothing)
+    assert (job.wait(), len(told)) == (7, 200)
+
+
 def test_an_interrupt_at_any_moment_of_the_start_leaves_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C just after a job was handed to the loop, or just before, ends it, and the next job works."""
     ended: list[str] = []
@@ -94,7 +162,7 @@ def test_an_interrupt_at_any_moment_of_the_start_leaves_no_job(monkeypatch: pyte
     monkeypatch.setattr("e2b_magic.client.background.INTERRUPT_LIMIT", 60.0)
     background = BackgroundLoop()
     assert background.submit(seven).wait() == 7
-    loop = background.running()
+    loop = background.hand_over(lambda loop: loop)
     hand_over = loop.call_soon_threadsafe
     for late in (True, False):
         interrupted: list[bool] = []
