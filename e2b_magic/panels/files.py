@@ -133,7 +133,8 @@ class FilesPanel(View):
         wanted, self._wanted = self._wanted, False
         tree = self._tree
         if not wanted and not self._alive():
-            self._tree, self._chosen = Tree(tree.root), None
+            tree.fold(tree.root)  # and not another tree: who goes elsewhere just now would be taken back
+            self._chosen = None
             self._tell_choice()
             self.rows.show_page([], where="", earlier=False, later=False)
             self.rows.tell("The project has no sandbox that runs: Refresh starts one.")
@@ -148,7 +149,7 @@ class FilesPanel(View):
     async def _read(self, tree: Tree) -> None:
         for directory in tree.opened or [tree.root]:
             try:
-                tree.put(directory, await self.client.alist_files(directory, project=self._project))
+                tree.renew(directory, await self.client.alist_files(directory, project=self._project))
             except RemoteFileNotFoundError:
                 tree.fold(directory)
                 if directory == tree.root:
@@ -164,7 +165,10 @@ class FilesPanel(View):
         self._tell_choice()
 
     def _show_rows(self) -> None:
-        branches = self._tree.rows()
+        with self.rows.drawing:
+            self._show_branches(self._tree.rows())
+
+    def _show_branches(self, branches: list[Branch]) -> None:
         if self._first >= len(branches):
             self._first = max(0, (len(branches) - 1) // PAGE * PAGE)
         page = branches[self._first : self._first + PAGE]

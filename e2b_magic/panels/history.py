@@ -114,11 +114,12 @@ class HistoryPanel(View):
         self._show_rows()
 
     def _show_rows(self) -> None:
-        first = (len(self._before) - 1) * PAGE + 1
-        where = f"{first:,} to {first + len(self._page) - 1:,}, newest first"
-        chosen = self._chosen.id if self._chosen else None
-        rows = [_row(record, chosen=record.id == chosen) for record in self._page]
-        self.rows.show_page(rows, where=where, earlier=len(self._before) > 1, later=self._later)
+        with self.rows.drawing:
+            first = (len(self._before) - 1) * PAGE + 1
+            where = f"{first:,} to {first + len(self._page) - 1:,}, newest first"
+            chosen = self._chosen.id if self._chosen else None
+            rows = [_row(record, chosen=record.id == chosen) for record in self._page]
+            self.rows.show_page(rows, where=where, earlier=len(self._before) > 1, later=self._later)
 
     def _pressed(self, place: int) -> None:
         if place < len(self._page):

@@ -43,6 +43,10 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
         turned: Called with -1 or 1 when another page is wanted.
         heading: The columns' names, in the rows' own spacing.
         empty: What to say when there are no rows.
+
+    Attributes:
+        drawing: Held by whoever looks up what is to be shown until it is. A page is turned in the kernel's thread and
+            brought up to date on the client's loop: what was looked up first would else cover what came after it.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Rows(VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._pressed = pressed
         self._empty = empty
         self._pool: list[Any] = []
+        self.drawing = threading.RLock()
         self._making = threading.Lock()
         self._closed = False
         above = [HTML(html.escape(heading))] if heading else []

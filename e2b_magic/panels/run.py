@@ -26,6 +26,7 @@ from e2b_magic.terminal import one_line
 RECALLED: Final = 30
 """How many different past commands the command's field offers."""
 _LONGEST: Final = 500  # of a command that is offered, in characters
+_STOPPED: Final = '<span role="status"><span class="e2b-badge e2b-bad">stopped</span></span>'
 _PRESSED_TWICE: Final = 1.0  # within as many seconds the same command is no second one, but a double click
 
 
@@ -154,7 +155,8 @@ class RunPanel(View):
             self.status.value = _running(time.monotonic() - self._began, executor.progress)
             return
         self._elapsed.stop()
-        self.status.value = ended(executor.result) if executor.result else ""
+        stopped = isinstance(executor.error, CommandInterruptedError)  # without a record, where it had not begun yet
+        self.status.value = ended(executor.result) if executor.result else _STOPPED if stopped else ""
         # A failed command and a stopped one say so in the state; what else went wrong needs a line of its own.
         if executor.error is not None and not isinstance(executor.error, CommandFailedError | CommandInterruptedError):
             self.message.fail(executor.error)

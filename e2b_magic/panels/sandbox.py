@@ -75,8 +75,7 @@ class SandboxPanel(View):
         if now:
             self._refresh.ask()
         else:
-            self._clock.stop()
-            self.usage.stop()
+            self._rest()
 
     def changed(self, change: Change) -> None:
         """Keeps in step with whatever makes, moves or ends a sandbox."""
@@ -96,13 +95,17 @@ class SandboxPanel(View):
         }
         self.facts.value = card({name: html.escape(value) for name, value in facts.items()})
         self._allow(state.state)
-        if state.state == "running" and self.visible:
+        if state.state == "running":
             self._clock.start()
             self.usage.start(state.sandbox_id)
-        else:
-            self._clock.stop()
-            self.usage.stop()
+        # Asked after the beginning: it may have been turned to another tab just now, in the kernel's thread.
+        if state.state != "running" or not self.visible:
+            self._rest()
         await self._tell_time()
+
+    def _rest(self) -> None:
+        self._clock.stop()
+        self.usage.stop()
 
     def _allow(self, state: str) -> None:
         running, alive = state == "running", state in ("running", "paused")

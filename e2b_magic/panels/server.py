@@ -158,7 +158,10 @@ class ServerPanel(View):
         self._show_rows()
 
     def _show_rows(self) -> None:
-        chosen = self._chosen
+        with self.rows.drawing:
+            self._show_jobs(self._chosen)
+
+    def _show_jobs(self, chosen: BackgroundJob | None) -> None:
         rows = [_row(job, chosen=chosen is not None and job.id == chosen.id) for job in self._jobs]
         self.rows.show_page(rows, where="", earlier=False, later=False)
         if not rows:

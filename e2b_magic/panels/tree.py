@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class Branch:
 
 
 class Tree:
-    """Directories and what is known of them.
+    """Directories and what is known of them, for several threads: rows are pressed in one and read anew in another.
 
     Args:
         root: The directory at the top.
@@ -27,32 +28,41 @@ class Tree:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._lock = threading.Lock()
         self._entries: dict[str, list[FileEntry]] = {}
         self._rows: list[Branch] | None = None
 
     def put(self, directory: str, entries: list[FileEntry]) -> None:
         """Opens a directory, or brings an open one up to date."""
-        self._entries[directory] = entries
-        self._rows = None
+        with self._lock:
+            self._entries[directory], self._rows = entries, None
+
+    def renew(self, directory: str, entries: list[FileEntry]) -> None:
+        """Brings an open directory up to date, or the root; one that was closed while it was read stays so."""
+        with self._lock:
+            if directory == self.root or directory in self._entries:
+                self._entries[directory], self._rows = entries, None
 
     def fold(self, directory: str) -> None:
         """Closes a directory, and those below it."""
-        for path in [
-            path for path in self._entries if path == directory or path.startswith(f"{directory.rstrip('/')}/")
-        ]:
-            del self._entries[path]
-        self._rows = None
+        below = f"{directory.rstrip('/')}/"
+        with self._lock:
+            for path in [path for path in self._entries if path == directory or path.startswith(below)]:
+                del self._entries[path]
+            self._rows = None
 
     @property
     def opened(self) -> list[str]:
         """The open directories, those above before those below."""
-        return sorted(self._entries)
+        with self._lock:
+            return sorted(self._entries)
 
     def rows(self) -> list[Branch]:
         """Gives every row that is seen, from the top."""
-        if self._rows is None:
-            self._rows = list(self._walk(self.root, 0))
-        return self._rows
+        with self._lock:
+            if self._rows is None:
+                self._rows = list(self._walk(self.root, 0))
+            return self._rows
 
     def _walk(self, directory: str, depth: int) -> Iterator[Branch]:
         for entry in self._entries.get(directory, ()):

@@ -83,6 +83,8 @@ class View(VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.visible = True
         """Whether anybody sees it, as far as the panel that holds it knows."""
         self._tasks: set[Future[None]] = set()
+        self._beginning = threading.Lock()
+        self._ended = False
         super().__init__()
         self.add_class("e2b")
         self._unsubscribe = self.client.changes.subscribe(self._changed)
@@ -107,14 +109,17 @@ class View(VBox):  # type: ignore[misc]  # ipywidgets has no types
         """Starts work on the client's loop, and says in the message line when it fails.
 
         Returns:
-            The work's future; None where none can be done, which the message line says too.
+            The work's future; None where none can be done, which the message line of an open panel says too.
         """
         try:
-            future = self.client.in_background(lambda: self._guarded(work))
+            with self._beginning:
+                if self._ended:  # by then a change may still be told, and work have to feel that it was cancelled
+                    return None
+                future = self.client.in_background(lambda: self._guarded(work))
+                self._tasks.add(future)
         except E2BMagicError as error:
             self.message.fail(error)
             return None
-        self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
         return future
 
@@ -155,6 +160,8 @@ class View(VBox):  # type: ignore[misc]  # ipywidgets has no types
     def close(self) -> None:
         """Ends the panel: its work, its observers and every widget in it."""
         self._unsubscribe()
+        with self._beginning:
+            self._ended = True
         for task in tuple(self._tasks):
             task.cancel()
         close_all(self.children)
