@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from e2b_magic.embedded.containment.hierarchies import Place, find_places, is_mo
 from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.limits import MEBIBYTE, Limits
 from e2b_magic.embedded.containment.usage import Usage, usages_of
+from e2b_magic.embedded.sandbox.entries import AgentError
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
 
 Start = Callable[..., Awaitable[Sandbox]]
@@ -31,6 +35,47 @@ for _ in range({count}):
         os.closerange(0, 3)
         x = bytearray({size} << 20)
         time.sleep(60)
+"""
+# Starts a program as the agent does, but does nothing more itself.
+HELD_UP = """
+import os
+from e2b_magic.embedded.agent import oom_score, starting
+
+agent = os.getpid()
+
+class Order(oom_score.Order):
+    def restore(self):
+        if os.getpid() != agent:
+            super().restore()
+
+    def make_expendable(self, pid):
+        pass
+
+argv = ["cat", "/proc/self/oom_score_adj", f"/proc/{agent}/oom_score_adj"]
+os.waitpid(starting.start("/bin/cat", argv, {}, lambda: None, Order()), 0)
+"""
+# Makes a program expendable that has started three already: one as usual, one whose parent has ended, one that chose.
+LATE = """
+import subprocess
+from ctypes import CDLL
+from pathlib import Path
+
+import psutil
+from e2b_magic.embedded.agent.oom_score import Order
+
+CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become its children, as the agent's
+order = Order()
+order.lend()
+chosen = "echo 700 > /proc/self/oom_score_adj; echo; exec sleep 60"
+script = f"sleep 60 & (sleep 60 &); sh -c '{chosen}' & wait"
+program = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+program.stdout.readline()
+order.restore()
+order.make_expendable(program.pid)
+for process in psutil.Process().children(recursive=True):
+    print(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
+    process.kill()
+program.communicate()
 """
 
 
@@ -117,25 +162,92 @@ async def test_many_small_processes_do_not_cost_the_sandbox(start: Start, run: A
 
 
 @pytest.mark.sandbox
-async def test_an_agent_that_starts_something_is_no_victim(start: Start, run: Any) -> None:
-    """Its score stays low meanwhile: what it starts shares its memory at first, and whoever kills that kills both."""
+async def test_an_agent_goes_after_what_it_starts(start: Start, run: Any) -> None:
+    """Its score stays below that of commands while it starts some, and is its own when a program has begun."""
     sandbox = await start()
-    seen: set[str] = set()
+    own = _score(sandbox.agent)
+    seen: set[int] = set()
     begun, done = threading.Event(), threading.Event()
 
     def look() -> None:
         while not done.is_set():
-            seen.add(Path(f"/proc/{sandbox.agent}/oom_score_adj").read_text())
+            seen.add(_score(sandbox.agent))
             begun.set()
 
     looking = asyncio.create_task(asyncio.to_thread(look))
     await asyncio.to_thread(begun.wait)
-    for _ in range(40):
-        await run(sandbox, "true")
+    told = [(await run(sandbox, "cat", "/proc/self/oom_score_adj", "/proc/1/oom_score_adj")).out for _ in range(40)]
     done.set()
     await looking
-    assert len(seen) == 1
-    assert seen != {"1000\n"}
+    assert seen <= {own, max(own, 500)}
+    assert {line.split()[1] for line in told} == {str(own)}
+
+
+def test_a_program_goes_before_the_agent_from_its_first_moment() -> None:
+    """So it does, and the agent has its own score back, where the agent does not get on as soon as it has forked."""
+    ran = subprocess.run([sys.executable, "-c", HELD_UP], capture_output=True, text=True, check=True)
+    own = _score(os.getpid())
+    assert ran.stdout.split() == [str(max(own, 500)), str(own)]
+
+
+def test_what_a_program_has_started_already_is_raised_with_it() -> None:
+    """So is what has lost its parent meanwhile; a score that a process has chosen for itself is left to it."""
+    ran = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+    assert sorted(ran.stdout.split()) == ["1000", "1000", "1000", "700"]
+
+
+def _score(pid: int) -> int:
+    # In one piece: it may change between two.
+    with Path(f"/proc/{pid}/oom_score_adj").open("rb", buffering=0) as file:
+        return int(file.read(16))
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """Gives a directory whose files lie in memory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.mark.control_groups
+async def test_memory_that_files_use_up_costs_a_command_and_not_the_sandbox(
+    start: Start, run: Any, in_memory: Path
+) -> None:
+    """With nothing left to kill for it, a command is refused in one line, and starts when a file has been removed."""
+    sandbox = await start(Limits(memory_bytes=32 * MEBIBYTE), directory=in_memory / "box")
+    needs(sandbox, "memory")
+    # Until one is killed for the next byte: each has a little less than all to itself.
+    for number in range(3):
+        with contextlib.suppress(AgentError):
+            await run(sandbox, f"head -c 40000000 /dev/zero > /tmp/{number}")
+    for _ in range(3):
+        with pytest.raises(AgentError, match=r"used up by files.*remove some"):
+            await run(sandbox, "true")
+    for number in range(3):
+        await sandbox.remove(f"/tmp/{number}", "user")
+    assert (await run(sandbox, "echo on")).out == "on\n"
+
+
+@pytest.mark.sandbox
+async def test_files_in_shared_memory_leave_half_of_it(start: Start, run: Any) -> None:
+    """Where `/dev/shm` could have all of a sandbox's memory it has half: commands start when it is full."""
+    sandbox = await start(Limits(memory_bytes=64 * MEBIBYTE))
+    ran = await run(sandbox, "df --output=size -B1 /dev/shm; head -c 60000000 /dev/zero > /dev/shm/big; echo $?")
+    assert ran.out.split() == ["1B-blocks", str(32 * MEBIBYTE), "1"]
+    assert (await run(sandbox, "echo on")).out == "on\n"
+
+
+@pytest.mark.control_groups
+async def test_the_end_of_a_sandbox_by_want_of_memory_is_told(start: Start) -> None:
+    """When the kernel has killed the first process for memory after all, that is the reason, and not that it ended."""
+    sandbox = await start(Limits(memory_bytes=32 * MEBIBYTE))
+    needs(sandbox, "memory")
+    assert sandbox.group is not None
+    usage = replace(_usage(sandbox), killed_for_memory=1)
+    sandbox.group.usage = lambda: usage  # type: ignore[method-assign]  # nothing makes the kernel do that for certain
+    psutil.Process(sandbox.agent).kill()
+    assert "memory was used up" in await asyncio.wait_for(sandbox.ended, 10)
 
 
 @pytest.mark.control_groups

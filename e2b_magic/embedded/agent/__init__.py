@@ -4,9 +4,11 @@
 
     main        confines itself, then answers requests until the daemon goes
     ├── confinement   undumpable, resource limits, its own standard streams
+    ├── oom_score     what is killed first when memory runs out
     ├── channel       requests in, answers and descriptors out, over one Unix socket
     ├── loop          epoll, and long work done a slice at a time
     ├── processes     spawns, signals and reaps
+    │   ├── starting      a program in a process of its own
     │   └── terminals     a pseudo terminal, relayed over a socket that the daemon made
     ├── files         stat, list, open, make, move, remove
     │   ├── entries       what is told of a file

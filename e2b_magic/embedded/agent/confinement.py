@@ -47,26 +47,6 @@ def limit(limits: Mapping[str, int]) -> None:
         resource.setrlimit(LIMITS[name], (least, least))
 
 
-def make_expendable(pid: int) -> None:
-    """Makes a process, and all that it starts, the first to go when memory runs out, of the host or of the sandbox.
-
-    Right after its start, and not by raising the agent's own score meanwhile for it to inherit: until it is its
-    program, it shares the agent's memory, and with it the agent would go, and the whole sandbox. What it starts in
-    between has the agent's score; any process may ask for that anyway.
-
-    Args:
-        pid: The process.
-    """
-    try:
-        score = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(score, b"1000")
-        finally:
-            os.close(score)
-    except OSError:  # it has ended already, or is a program that its user may run and not read
-        pass
-
-
 def settle() -> None:
     """Takes streams and a working directory of the sandbox's own; standard error stays the daemon's pipe.
 

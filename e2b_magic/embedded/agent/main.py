@@ -10,6 +10,7 @@ from e2b_magic.embedded.agent import confinement, files, ports, trees
 from e2b_magic.embedded.agent.channel import Channel
 from e2b_magic.embedded.agent.failures import Failure, as_failure
 from e2b_magic.embedded.agent.loop import Loop
+from e2b_magic.embedded.agent.oom_score import Order
 from e2b_magic.embedded.agent.outlet import Outlet
 from e2b_magic.embedded.agent.processes import Processes
 from e2b_magic.embedded.agent.watching import Watching
@@ -157,11 +158,12 @@ def main(descriptor: int) -> None:
         return
     settings, _ = received
     confinement.settle()
+    order = Order()
     if settings["undumpable"]:
         confinement.become_undumpable()
     confinement.limit(settings["limits"])
     loop = Loop()
-    Agent(channel, Processes(loop, channel, settings["path"], settings["envs"]), loop)
+    Agent(channel, Processes(loop, channel, settings["path"], settings["envs"], order), loop)
     channel.send({"ready": True})
     loop.run()
 

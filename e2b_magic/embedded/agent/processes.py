@@ -1,7 +1,7 @@
 """Starts processes, tells of their ends, and reaps everything, as pid 1 must.
 
-`posix_spawn` is used for its `vfork`: it starts a program in a third of a millisecond, whatever the agent has
-grown to. It knows no working directory, so the agent, which has one thread, steps into the directory and back.
+The agent, which has one thread, steps into a program's working directory and back: what is wrong with it, it can tell
+before there is a process.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ import os
 from _signal import set_wakeup_fd, signal  # type: ignore[import-not-found]  # typeshed does not describe it
 from select import EPOLLIN
 
-from e2b_magic.embedded.agent.confinement import make_expendable
 from e2b_magic.embedded.agent.failures import Failure, of_system
+from e2b_magic.embedded.agent.starting import start
 from e2b_magic.embedded.agent.terminals import Relay, set_size
 from e2b_magic.embedded.agent.users import home_of, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from e2b_magic.embedded.agent.channel import Channel
     from e2b_magic.embedded.agent.loop import Loop
+    from e2b_magic.embedded.agent.oom_score import Order
 
 SIGINT, SIGKILL, SIGCHLD = 2, 9, 17
 SIG_IGN = 1
-# All but SIGKILL and SIGSTOP, which nobody can handle; those from 32 up are never ignored by inheritance.
-_DEFAULTED = [number for number in range(1, 32) if number not in (SIGKILL, 19)]
 
 
 def find_program(name: str, path: str) -> str:
@@ -54,10 +53,12 @@ class Processes:
         channel: Where ends are told.
         path: The PATH they start with.
         envs: The sandbox's own variables.
+        order: In which they go when memory runs out.
     """
 
-    def __init__(self, loop: Loop, channel: Channel, path: str, envs: Mapping[str, str]) -> None:
+    def __init__(self, loop: Loop, channel: Channel, path: str, envs: Mapping[str, str], order: Order) -> None:
         self._loop = loop
+        self._order = order
         self._channel = channel
         self._path = path
         self._envs = envs
@@ -90,9 +91,7 @@ class Processes:
             if not request["stdin"]:
                 descriptors = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), *descriptors]
             try:
-                # All are above 2, the agent having streams of its own there: none is overwritten before its turn.
-                actions = [(os.POSIX_SPAWN_DUP2, own, wanted) for wanted, own in enumerate(descriptors)]
-                return {"pid": self._start(program, request["argv"], environment, actions)}
+                return {"pid": self._start(program, request["argv"], environment, lambda: _take(descriptors))}
             finally:
                 if not request["stdin"]:
                     os.close(descriptors[0])
@@ -119,18 +118,15 @@ class Processes:
         except OSError as error:
             raise of_system(error, directory) from None
 
-    def _start(self, program: str, argv: list[str], environment: dict[str, str], actions: list[Any]) -> int:
+    def _start(
+        self, program: str, argv: list[str], environment: dict[str, str], take_streams: Callable[[], None]
+    ) -> int:
         try:
-            pid = os.posix_spawn(
-                program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
-            )
+            pid = start(program, argv, environment, take_streams, self._order)
         except BlockingIOError:
             raise Failure("exhausted", "the sandbox has as many processes as it may have") from None
         except OSError as error:
             raise of_system(error, program) from None
-        except ValueError as error:
-            raise Failure("invalid_argument", f"the command cannot be started: {error}") from None
-        make_expendable(pid)
         self._running.add(pid)
         return pid
 
@@ -140,12 +136,14 @@ class Processes:
         except OSError as error:
             os.close(socket)
             raise of_system(error, "/dev/ptmx") from None
+
+        def take_streams() -> None:
+            # The first terminal that a session's leader opens becomes its controlling one.
+            _take([os.open(os.ttyname(slave), os.O_RDWR)] * 3)
+
         try:
             set_size(slave, *request["terminal"])
-            # The first terminal that a session's leader opens becomes its controlling one.
-            actions = [(os.POSIX_SPAWN_OPEN, 0, os.ttyname(slave), os.O_RDWR, 0)]
-            actions += [(os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]  # type: ignore[list-item]  # of another length
-            pid = self._start(program, request["argv"], envs, actions)
+            pid = self._start(program, request["argv"], envs, take_streams)
         except Failure:
             os.close(master)
             os.close(socket)
@@ -208,3 +206,9 @@ class Processes:
                 code = os.waitstatus_to_exitcode(status)
                 killed = code < 0
                 self._channel.send({"exit": pid, "code": None if killed else code, "signal": -code if killed else None})
+
+
+def _take(descriptors: list[int]) -> None:
+    """Makes these the standard streams; all are above 2, where the agent has its own: none is lost before its turn."""
+    for wanted, own in enumerate(descriptors):
+        os.dup2(own, wanted)

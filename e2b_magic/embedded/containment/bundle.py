@@ -14,8 +14,8 @@ from pathlib import Path
 AGENT = "e2b_magic.embedded.agent"
 # By what they need of each other: each comes after all that it imports.
 MODULES = (
-    *("failures", "channel", "loop", "users", "entries", "confinement", "terminals", "processes"),
-    *("files", "trees", "ports", "inotify", "watcher", "watching", "outlet"),
+    *("failures", "channel", "loop", "users", "entries", "confinement", "oom_score", "starting", "terminals"),
+    *("processes", "files", "trees", "ports", "inotify", "watcher", "watching", "outlet"),
 )
 # The last module is run as the program; the others are put where `import` looks first.
 _BOOTSTRAP = """

@@ -24,6 +24,11 @@ _POLL = 0.002
 # The kernel's own period for shares of processor time, in microseconds.
 _PERIOD = 100_000
 
+# By version: the file that tells what is used, and in `memory.stat` a prefix, and the name of processes' own memory.
+_USED = {1: ("memory.usage_in_bytes", "total_", "rss"), 2: ("memory.current", "", "anon")}
+# What the agent has for itself; and so much that the rest, which takes the kernel longer to tell, does not matter.
+_AGENT_BYTES, _PLENTY = 4 << 20, 16 << 20
+
 
 def _settings(version: int, limits: Limits) -> Iterator[tuple[str, str, str]]:
     """Gives what is written where: the controller, its file, and the text (cgroup-v2.rst, cgroup-v1/*.rst)."""
@@ -52,6 +57,7 @@ class ControlGroup:
 
     def __init__(self, directories: Sequence[Place]) -> None:
         self._directories = directories
+        self._memory_bytes: int | None = None
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -64,6 +70,7 @@ class ControlGroup:
         Raises:
             OSError: The kernel refused one.
         """
+        self._memory_bytes = limits.memory_bytes
         for place in self._directories:
             for controller, name, text in _settings(place.version, limits):
                 # Where swap is not counted there is no file for it.
@@ -140,6 +147,23 @@ class ControlGroup:
         used = int((memory.path / current).read_text()) - cached
         killed = _numbers(memory.path / events).get(kills, 0)
         return Usage(cpu_seconds=seconds, memory_bytes=max(used, 0), cache_bytes=cached, killed_for_memory=killed)
+
+    def memory_left(self) -> int | None:
+        """Gives the bytes that a new process could have if all but the agent were killed for it; None for no bound.
+
+        Files that lie in memory are nobody's, so no killing gives back what they take: those in `/dev/shm`, and all of
+        a sandbox whose directory is on a tmpfs.
+        """
+        place = next((place for place in self._directories if "memory" in place.controllers), None)
+        if place is None or self._memory_bytes is None:
+            return None
+        used, prefix, own = _USED[place.version]
+        left = self._memory_bytes - int((place.path / used).read_text())
+        if left >= _PLENTY:
+            return left
+        counted = _numbers(place.path / "memory.stat")
+        cached = counted[f"{prefix}inactive_file"] + counted[f"{prefix}active_file"]
+        return left + cached + max(0, counted[f"{prefix}{own}"] - _AGENT_BYTES)
 
     def _cpu_seconds(self) -> float | None:
         for place in self._directories:

@@ -227,7 +227,7 @@ class Launcher:
             overlay=self.overlay,
             top_level=_top_level(),
             interpreter=self._interpreter,
-            shared_memory_bytes=limits.shared_memory_bytes,
+            shared_memory_bytes=limits.shared_memory_total,
             boot_id=hold("boot", f"{uuid.uuid4()}\n".encode()),
             data=data,
             seccomp=None if filter_program is None else hold("filter", filter_program),

@@ -23,7 +23,7 @@ class Limits:
             bounds neither their sum nor memory that they share. Either way, when the host runs out, the kernel looks at
             sandboxes first, unless what runs inside has asked to be spared.
         cpus: Processors' worth of time, such as 0.5. Kept by the control group; without one, not at all.
-        shared_memory_bytes: Bytes in `/dev/shm`. Kept by the kernel.
+        shared_memory_bytes: Bytes in `/dev/shm`, half of the memory at most. Kept by the kernel.
         disk_bytes: Bytes that the sandbox's files may take, as measured from outside now and then
             (`e2b_magic.embedded.sandbox.disk_quota`): it can be passed for a moment.
     """
@@ -45,6 +45,11 @@ class Limits:
     def memory_total(self) -> int:
         """The bytes of memory that a sandbox has: its bound, or all of the machine's."""
         return self.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    @property
+    def shared_memory_total(self) -> int:
+        """The bytes that `/dev/shm` has: no killing gives back what files take there, so it may not take all memory."""
+        return min(self.shared_memory_bytes, self.memory_total // 2)
 
     def kept_inside(self, controllers: Collection[str] = ()) -> dict[str, int]:
         """Gives the limits that the agent sets, by the agent's names.

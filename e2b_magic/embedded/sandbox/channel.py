@@ -27,6 +27,7 @@ T = TypeVar("T")
 _BURST = 64
 # Bytes that may wait for an agent that does not read.
 _BACKLOG_LIMIT = 32 * 1024 * 1024
+ENDED = "the sandbox's first process ended"
 OUT_OF_DESCRIPTORS = "the embedded server has too many files open: try again when it has less to do"
 
 
@@ -192,7 +193,7 @@ class Channel:
             raise Violation("more was sent at once than any answer holds")
         if not data:
             _close_all(descriptors)
-            self._break("the sandbox's first process ended")
+            self._break(ENDED)
             return False
         self._take(data, _LOST if lost else descriptors[0] if descriptors else None)
         return True

@@ -26,7 +26,7 @@ from e2b_magic.embedded.containment.control_group import ControlGroup
 from e2b_magic.embedded.containment.launcher import Launched, Launcher
 from e2b_magic.embedded.containment.limits import Limits
 from e2b_magic.embedded.containment.state import StateDirectory
-from e2b_magic.embedded.sandbox.channel import Channel, Gone, Refused
+from e2b_magic.embedded.sandbox.channel import ENDED, Channel, Gone, Refused
 from e2b_magic.embedded.sandbox.entries import AgentError
 from e2b_magic.embedded.sandbox.freezer import Freezer
 from e2b_magic.exceptions import ContainmentError
@@ -37,6 +37,9 @@ START_TIMEOUT = 30.0
 # Seconds after which a sandbox that was killed is given up to bubblewrap's own end.
 KILL_TIMEOUT = 5.0
 COMPLAINT_BYTES = 4096
+OUT_OF_MEMORY = "its memory was used up, and the kernel killed its first process"
+# How bubblewrap tells that the agent was killed, which nothing inside can do.
+_KILLED = 128 + signal.SIGKILL
 _CHILD = re.compile(rb'"child-pid": *(\d+)')
 
 
@@ -234,8 +237,10 @@ class Machine:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._bubblewrap)
         loop.remove_reader(self._launched.information)
-        self._launched.bubblewrap.wait()
-        self._reason = self._reason or "the sandbox's first process ended"
+        code = self._launched.bubblewrap.wait()
+        self._reason = self._reason or ENDED
+        if self._reason == ENDED and code == _KILLED and self._was_short_of_memory():
+            self._reason = OUT_OF_MEMORY
         self._channel.close()
         complaint = self._complaint()
         for descriptor in (self._bubblewrap, self._agent, self._launched.information, self._launched.complaints):
@@ -254,6 +259,13 @@ class Machine:
             # A thread of its own: on a busy disk it may take seconds, in which no other work is to want for threads.
             unmounting = (self._mounts, lambda: loop.call_soon_threadsafe(self._gone))
             threading.Thread(target=_unmount, args=unmounting, name="sandbox unmounting", daemon=True).start()
+
+    def _was_short_of_memory(self) -> bool:
+        try:
+            usage = None if self.group is None else self.group.usage()
+        except OSError:  # the group is gone
+            return False
+        return usage is not None and usage.killed_for_memory > 0
 
     def _gone(self) -> None:
         """Lets go of the directory, which another sandbox may have from now on."""
