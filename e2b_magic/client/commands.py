@@ -8,10 +8,10 @@ from typing import Any, Unpack
 from e2b_magic.client.background import Job, OnEvent
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.options import CommandOptions
+from e2b_magic.client.work import Command
 from e2b_magic.exceptions import E2BMagicError, InvalidRequestError
 from e2b_magic.records import ExecutionResult
 from e2b_magic.worker.protocol import Emit
-from e2b_magic.worker.requests.commands import ExecuteCommand
 
 
 class CommandVerbs(HistoryVerbs):
@@ -33,14 +33,14 @@ class CommandVerbs(HistoryVerbs):
             BackendError: The sandbox ended or could not be had; a record is in `result`.
             KeyboardInterrupt: It was interrupted: it and its children are ended, its record is in the history.
         """
-        answer = self.begin_command(command, on_event=on_event, **self._here(options, CommandOptions))
+        answer = self._answer(command, on_event, self._here(options, CommandOptions))
         return answer if isinstance(answer, ExecutionResult) else answer.wait()
 
     async def aexecute_command(
         self, command: str, *, on_event: OnEvent | None = None, **options: Unpack[CommandOptions]
     ) -> ExecutionResult:
         """Does what `execute_command` does; to cancel it ends the command."""
-        answer = self.begin_command(command, on_event=on_event, **self._here(options, CommandOptions))
+        answer = self._answer(command, on_event, self._here(options, CommandOptions))
         return answer if isinstance(answer, ExecutionResult) else await answer.wait_async()
 
     def begin_command(
@@ -51,15 +51,20 @@ class CommandVerbs(HistoryVerbs):
         Raises:
             InvalidRequestError: The command is empty or an option cannot be meant.
         """
-        work, request = self._work, self._work.command(command, self._here(options, CommandOptions))
-        hit = work.stored(request, options)
+        return self._answer(command, on_event, self._here(options, CommandOptions))
+
+    def _answer(
+        self, command: str, on_event: OnEvent | None, options: CommandOptions
+    ) -> ExecutionResult | Job[ExecutionResult]:
+        asked = self._work.command(command, options)
+        hit = self._work.stored(asked)
         if hit is not None:
             return hit.bound(self._rerun)
-        return self._submit(lambda emit: self._execute(request, options, emit), on_event)
+        return self._submit(lambda emit: self._execute(asked, emit), on_event)
 
-    async def _execute(self, request: ExecuteCommand, options: CommandOptions, emit: Emit) -> ExecutionResult:
+    async def _execute(self, asked: Command, emit: Emit) -> ExecutionResult:
         try:
-            return (await self._work.execute(request, options, emit)).bound(self._rerun)
+            return (await self._work.execute(asked, emit)).bound(self._rerun)
         except E2BMagicError as error:
             if error.result is not None:
                 error.result.bound(self._rerun)

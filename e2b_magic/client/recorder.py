@@ -35,11 +35,9 @@ class Ledger:
 
     Attributes:
         record: The record as it stands.
-        revision: The project's revision when the execution began.
     """
 
     record: ExecutionResult
-    revision: int
     _where: Attached | None = None
     _stdout: OutputBuffer = field(default_factory=OutputBuffer)
     _stderr: OutputBuffer = field(default_factory=OutputBuffer)
@@ -123,10 +121,10 @@ class Recorder:
         except StoreError:
             return None
 
-    def take(self, key: str) -> ExecutionResult | None:
-        """Gives the stored result under a cache key as a hit of now, which goes into the history."""
+    def take(self, key: str, execution: str) -> ExecutionResult | None:
+        """Gives the stored result under a cache key as a hit of now, which goes into the history under an id."""
         try:
-            hit = self.store.take_cached(key, own_session())
+            hit = self.store.take_cached(key, execution, own_session())
         except StoreError:
             return None
         if hit is not None:
@@ -136,7 +134,6 @@ class Recorder:
     def begin(self, request: ExecuteCommand, backend: str) -> Ledger:
         """Stores an execution as pending and gives its ledger."""
         self._sweep()
-        known = self.known(request.project_id)
         record = ExecutionResult(
             id=request.execution,
             project=request.project_id,
@@ -152,7 +149,7 @@ class Recorder:
         )
         self._try(lambda: self.store.save_execution(record))
         self._changes.announce(ExecutionChanged(record))
-        return Ledger(record, known.revision if known else 0)
+        return Ledger(record)
 
     def end(self, record: ExecutionResult, cache_key: str | None = None) -> None:
         """Stores an execution that has ended and, under a key, its result for the next equal command."""

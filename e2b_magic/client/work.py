@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from e2b_magic.client.cache_key import cache_key
@@ -22,7 +23,7 @@ from e2b_magic.exceptions import (
     SandboxGoneError,
     SandboxUnreachableError,
 )
-from e2b_magic.records import ExecutionResult, FileEntry, Found, new_execution_id
+from e2b_magic.records import ExecutionResult, FileEntry, Found, Project, new_execution_id
 from e2b_magic.worker.caller import Caller
 from e2b_magic.worker.protocol import Attached, Emit, Event, Progress, unwrap
 from e2b_magic.worker.requests.base import Request, check_project_name
@@ -37,6 +38,25 @@ from e2b_magic.worker.requests.files import (
     RenameFile,
     WriteFile,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as it was asked for.
+
+    Attributes:
+        request: What a worker is to be asked.
+        options: What the caller gave; left out of every repr.
+        known: What was stored of its project then: it is looked up once for all that comes before the command.
+    """
+
+    request: ExecuteCommand
+    options: CommandOptions = field(repr=False)
+    known: Project | None
+
+    def holds(self, known: Project | None) -> bool:
+        """Whether the project's files are those of then, as far as is known, so that the result may be given again."""
+        return known is not None and known.revision == (self.known.revision if self.known else 0)
 
 
 class Work:
@@ -60,7 +80,9 @@ class Work:
             InvalidRequestError: The project's name cannot name one.
         """
         name = check_project_name(options.get("project"))
-        known = self.recorder.known(name)
+        return self._target(name, self.recorder.known(name), options)
+
+    def _target(self, name: str, known: Project | None, options: Mapping[str, Any]) -> dict[str, Any]:
         here = known if known is not None and known.backend == self.configuration.backend else None
         return {
             "project_id": name,
@@ -70,47 +92,51 @@ class Work:
             "origin": own_origin(self.configuration.directory),
         }
 
-    def command(self, command: str, options: CommandOptions) -> ExecuteCommand:
-        """Gives the request to run a command.
+    def command(self, text: str, options: CommandOptions) -> Command:
+        """Gives a command to be looked for in the store, or run.
 
         Raises:
             InvalidRequestError: The command is empty or an option cannot be meant.
         """
-        return ExecuteCommand(
-            **self.target(options),
+        name = check_project_name(options.get("project"))
+        known = self.recorder.known(name)
+        request = ExecuteCommand(
+            **self._target(name, known, options),
             execution=new_execution_id(),
-            command=command,
+            command=text,
             cwd=options.get("cwd"),
             envs=Unseen(options.get("envs") or {}),
             user=options.get("user"),
             timeout=options.get("timeout"),
             stdin=None if options.get("stdin") is None else _in_base64(options["stdin"]),
         )
+        return Command(request, options, known)
 
-    def _key(self, request: ExecuteCommand, options: CommandOptions, revision: int | None = None) -> str | None:
-        """Gives the cache key; None when the result is not to be cached, or the revision is no longer that one."""
-        if not (self.configuration.use_cache and options.get("use_cache", True)):
-            return None
-        known = self.recorder.known(request.project_id)
-        if known is None or (revision is not None and known.revision != revision):
-            return None
-        return cache_key(request, known, self.configuration.backend)
+    def _caches(self, command: Command) -> bool:
+        return self.configuration.use_cache and command.options.get("use_cache", True)
 
-    def stored(self, request: ExecuteCommand, options: CommandOptions) -> ExecutionResult | None:
+    def stored(self, command: Command) -> ExecutionResult | None:
         """Gives the stored result of an equal command, when the options allow one."""
-        key = None if options.get("refresh") else self._key(request, options)
-        return None if key is None else self.recorder.take(key)
+        if command.options.get("refresh") or not self._caches(command):
+            return None
+        key = cache_key(command.request, command.known, self.configuration.backend)
+        return None if key is None else self.recorder.take(key, command.request.execution)
 
-    async def execute(self, request: ExecuteCommand, options: CommandOptions, emit: Emit) -> ExecutionResult:
+    def _key(self, command: Command) -> str | None:
+        """Gives the key under which a result may be given again; None when it may not."""
+        known = self.recorder.known(command.request.project_id) if self._caches(command) else None
+        return cache_key(command.request, known, self.configuration.backend) if command.holds(known) else None
+
+    async def execute(self, command: Command, emit: Emit) -> ExecutionResult:
         """Runs a command and gives its record, which is stored whatever happens."""
-        ledger = self.recorder.begin(request, self.configuration.backend)
+        ledger = self.recorder.begin(command.request, self.configuration.backend)
 
         async def listen(event: Event) -> None:
             ledger.note(event)
             await emit(event)
 
         try:
-            data = await self.call(request, listen)
+            data = await self.call(command.request, listen)
         except BaseException as error:
             record = ledger.fail(error)
             self.recorder.end(record)
@@ -122,7 +148,7 @@ class Work:
                 error.result = record
             raise
         record = ledger.succeed(data["exit_code"])
-        self.recorder.end(record, self._key(request, options, ledger.revision) if record.ok else None)
+        self.recorder.end(record, self._key(command) if record.ok else None)
         await self._tell_trouble(emit)
         return record
 

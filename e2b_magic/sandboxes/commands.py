@@ -102,13 +102,13 @@ class Execution:
     async def _start(self) -> AsyncCommandHandle[None]:
         """Starts the command; one that is given up is ended once it has started, since only a known pid can be."""
         starting = started(self._send())
+        in_time: set[asyncio.Task[Any]] = set()
         try:
             in_time, _ = await asyncio.wait([starting], timeout=STARTING)
-        except asyncio.CancelledError:
-            await undone(starting, lambda: self._end_started(starting), ENDING)
-            raise
+        finally:
+            if not in_time:
+                await undone(starting, lambda: self._end_started(starting), ENDING)
         if not in_time:
-            await undone(starting, lambda: self._end_started(starting), ENDING)
             raise SandboxUnreachableError(f"The sandbox did not start the command within {STARTING:g} s")
         return starting.result()
 

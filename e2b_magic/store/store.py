@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from e2b_magic.exceptions import StoreError
-from e2b_magic.records import ExecutionResult, Project, Status, new_execution_id
+from e2b_magic.records import ExecutionResult, Project, Status
 from e2b_magic.store import values
 from e2b_magic.store.executions import Executions
 from e2b_magic.store.jobs import Jobs
@@ -140,13 +140,14 @@ class Store:
 
     # The cache
 
-    def take_cached(self, key: str, session: str) -> ExecutionResult | None:
+    def take_cached(self, key: str, execution_id: str, session: str) -> ExecutionResult | None:
         """Gives the stored result under a key as a hit of now, and puts the hit into the history.
 
         A hit that cannot be stored, since the disk is read-only or full, is given all the same.
 
         Args:
             key: The cache key.
+            execution_id: The hit's own id.
             session: Who asks.
         """
         began, now = time.perf_counter(), time.time()
@@ -157,7 +158,7 @@ class Store:
                 self.kv.missed()
             return None
         hit: dict[str, Any] = {
-            "id": new_execution_id(now),
+            "id": execution_id,
             "session": session,
             "cached_at": original.started_at,
             "started_at": now,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Literal
 
 from e2b_magic.exceptions import InvalidRequestError
 
 _KINDS: dict[str, dict[str, Any]] = {}
-_CHECKS: dict[type, list[tuple[str, frozenset[type], Any]]] = {}
+_Check = Callable[[object], bool]
+_CHECKS: dict[type, list[tuple[str, frozenset[type], _Check, Any]]] = {}
 
 
 def kinds_of(request: Any) -> dict[str, Any]:
@@ -31,11 +33,11 @@ def check_kinds(request: Any) -> None:
     checks = _CHECKS.get(type(request))
     if checks is None:
         kinds = kinds_of(type(request)).items()
-        checks = _CHECKS[type(request)] = [(name, _plain(kind), kind) for name, kind in kinds]
-    for name, plain, kind in checks:
+        checks = _CHECKS[type(request)] = [(name, _plain(kind), _check_of(kind), kind) for name, kind in kinds]
+    for name, plain, fits, kind in checks:
         value = getattr(request, name)
         # The first look answers for nearly every field: a request is checked twice on its way, and each counts.
-        if type(value) not in plain and not _fits(value, kind):
+        if type(value) not in plain and not fits(value):
             raise InvalidRequestError(f"{request.type}: {name} must be {_kind_name(kind)}")
 
 
@@ -48,21 +50,26 @@ def _plain(kind: Any) -> frozenset[type]:
     return frozenset({kind}) if kind in (str, bytes, int, bool, type(None)) else frozenset()
 
 
-def _fits(value: object, kind: Any) -> bool:
+def _check_of(kind: Any) -> _Check:
+    """Gives what says whether a value is of a kind."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType or origin is typing.Union:
-        return any(_fits(value, option) for option in arguments)
+        options = [_check_of(option) for option in arguments]
+        return lambda value: any(fits(value) for fits in options)
     if origin is Literal:
-        return value in arguments
+        return lambda value: value in arguments
     if origin is dict:
-        return isinstance(value, dict) and all(
-            isinstance(name, str) and _fits(item, arguments[1]) for name, item in value.items()
+        fits_item = _check_of(arguments[1])
+        return lambda value: (
+            isinstance(value, dict) and all(isinstance(name, str) and fits_item(item) for name, item in value.items())
         )
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if kind in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if kind is float else kind)
+        fits_item = _check_of(arguments[0])
+        return lambda value: isinstance(value, list) and all(map(fits_item, value))
+    if kind in (int, float):
+        number = (int, float) if kind is float else int
+        return lambda value: isinstance(value, number) and not isinstance(value, bool)
+    return lambda value: isinstance(value, kind)
 
 
 def _kind_name(kind: Any) -> str:

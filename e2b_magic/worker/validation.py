@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import KeysView
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 
@@ -15,7 +16,7 @@ from e2b_magic.worker.requests import REQUESTS, Request
 class _Shape:
     """The names of a request's fields: all of them, those without a default, and those that hold bytes."""
 
-    all: tuple[str, ...]
+    all: KeysView[str]
     needed: frozenset[str]
     binary: tuple[str, ...]
 
@@ -25,7 +26,7 @@ def _shape_of(kind: str) -> _Shape:
     request = REQUESTS[kind]
     kinds = kinds_of(request)
     needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
-    return _Shape(tuple(kinds), frozenset(needed), tuple(name for name, held in kinds.items() if held is bytes))
+    return _Shape(kinds.keys(), frozenset(needed), tuple(name for name, held in kinds.items() if held is bytes))
 
 
 def parse_request(payload: object) -> Request:
@@ -41,10 +42,11 @@ def parse_request(payload: object) -> Request:
     if not isinstance(kind, str) or kind not in REQUESTS:
         raise InvalidRequestError(f"Unknown request type {kind!r}: use one of {', '.join(sorted(REQUESTS))}")
     shape = _shape_of(kind)
-    if unknown := sorted(map(str, values.keys() - set(shape.all))):
+    if not values.keys() <= shape.all:
+        unknown = sorted(map(str, values.keys() - shape.all))
         raise InvalidRequestError(f"{kind} does not take {', '.join(unknown)}: it takes {', '.join(shape.all)}")
-    if missing := sorted(shape.needed - values.keys()):
-        raise InvalidRequestError(f"{kind} needs {', '.join(missing)}")
+    if not shape.needed <= values.keys():
+        raise InvalidRequestError(f"{kind} needs {', '.join(sorted(shape.needed - values.keys()))}")
     for name in shape.binary:
         values[name] = binary(values[name])
     return REQUESTS[kind](**values)

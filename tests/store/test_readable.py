@@ -50,7 +50,11 @@ def test_foreign_values_are_passed_over(store: Store, value: str | bytes) -> Non
     for word in ("exec_result/zz", "exec_pending/zz", "exec_history/web/zz", "project_meta/web", "cache_cmd/key"):
         store.kv[f"local/{word}"] = value
     assert read_all(store) == [record]
-    assert (store.execution("zz"), store.projects(), store.take_cached("key", "s")) == (None, [], None)
+    assert (store.execution("zz"), store.projects(), store.take_cached("key", new_execution_id(), "s")) == (
+        None,
+        [],
+        None,
+    )
     assert store.clear_cache(command="ls") == 1
     assert store.update_project("web", port=80).port == 80
     assert read_all(store) == [record]
@@ -92,7 +96,7 @@ def test_a_hit_outlives_its_original(store: Store, loss: str, settled: bool) -> 
     original = run()
     store.save_execution(original)
     store.cache_result("key", original)
-    hit = store.take_cached("key", "me")
+    hit = store.take_cached("key", new_execution_id(), "me")
     assert hit is not None
     if settled:
         assert len(read_all(store)) == 2
@@ -112,7 +116,7 @@ def test_a_hit_repeats_what_is_left_of_its_original(store: Store) -> None:
     original = run()
     store.save_execution(original)
     store.cache_result("key", original)
-    hit = store.take_cached("key", "me")
+    hit = store.take_cached("key", new_execution_id(), "me")
     assert hit is not None
     assert len(read_all(store)) == 2
     store.kv[f"local/exec_result/{original.id}"] = f'{{"id": "{original.id}", "project": "web", "command": "ls"}}'
@@ -139,11 +143,11 @@ def test_what_has_no_place_yet_is_read_while_another_writes(store: Store, busy: 
     store.save_execution(original)
     store.cache_result("key", original)
     store.save_execution(pending)
-    hit = store.take_cached("key", "me")
+    hit = store.take_cached("key", new_execution_id(), "me")
     assert hit is not None
     busy.execute("BEGIN IMMEDIATE")
     while_busy = (store.history(), store.history("web", limit=2), store.pending(), store.execution(hit.id))
-    assert store.take_cached("none", "me") is None
+    assert store.take_cached("none", new_execution_id(), "me") is None
     busy.execute("COMMIT")
     assert while_busy == (store.history(), store.history("web", limit=2), store.pending(), store.execution(hit.id))
     assert len(while_busy[0]) == 5
@@ -167,7 +171,7 @@ def test_a_hit_is_given_though_it_cannot_be_stored(tmp_path: Path) -> None:
         store.cache_result("key", original)
         raw = sqlite3.connect(path, isolation_level=None)
         raw.execute("BEGIN IMMEDIATE")
-        hit = store.take_cached("key", "me")
+        hit = store.take_cached("key", new_execution_id(), "me")
         raw.close()
         assert hit is not None
         assert (hit.stdout, hit.cached) == ("out\n", True)

@@ -92,7 +92,7 @@ def test_a_hit_repeats_the_output_and_is_history(store: Store) -> None:
     original = run()
     store.save_execution(original)
     store.cache_result("key", original)
-    hit = store.take_cached("key", "session-2")
+    hit = store.take_cached("key", new_execution_id(), "session-2")
     assert hit is not None
     assert (hit.cached, hit.cached_at, hit.stdout, hit.session) == (True, original.started_at, "out\n", "session-2")
     assert store.execution(hit.id) == hit
@@ -106,7 +106,7 @@ def test_many_hits_are_all_in_the_history(store: Store) -> None:
     original = run()
     store.save_execution(original)
     store.cache_result("key", original)
-    hits = [store.take_cached("key", "s") for _ in range(250)]
+    hits = [store.take_cached("key", new_execution_id(), "s") for _ in range(250)]
     ids = {record.id for record in store.history(limit=1000)}
     assert {hit.id for hit in hits if hit} | {original.id} == ids
     assert len(ids) == 251
@@ -114,7 +114,7 @@ def test_many_hits_are_all_in_the_history(store: Store) -> None:
 
 def test_a_miss_is_counted(store: Store) -> None:
     """A key that answers nothing gives None, and is counted."""
-    assert store.take_cached("key", "s") is None
+    assert store.take_cached("key", new_execution_id(), "s") is None
     assert store.cache_info().misses == 1
 
 
@@ -124,9 +124,9 @@ def test_cached_results_live_for_an_hour(store: Store, clock: Clock) -> None:
     store.save_execution(original)
     store.cache_result("key", original)
     clock.now += 3599
-    assert store.take_cached("key", "s") is not None
+    assert store.take_cached("key", new_execution_id(), "s") is not None
     clock.now += 1
-    assert store.take_cached("key", "s") is None
+    assert store.take_cached("key", new_execution_id(), "s") is None
     assert store.execution(original.id) == original
 
 
@@ -137,9 +137,9 @@ def test_clearing_from_elsewhere_is_seen_at_once(tmp_path: Path) -> None:
         original = run()
         store.save_execution(original)
         store.cache_result("key", original)
-        assert store.take_cached("key", "s") is not None
+        assert store.take_cached("key", new_execution_id(), "s") is not None
         assert Store(other).clear_cache() == 1
-        assert store.take_cached("key", "s") is None
+        assert store.take_cached("key", new_execution_id(), "s") is None
 
 
 def test_users_do_not_see_each_other(kv: KeyValueStore) -> None:
