@@ -17,6 +17,7 @@ import pytest
 
 from e2b_magic.embedded.containment import leftover
 from e2b_magic.embedded.containment.bubblewrap import AGENT
+from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.containment.removal import reclaim
 from e2b_magic.embedded.sandbox import machine
 from e2b_magic.embedded.sandbox.sandbox import Sandbox
@@ -70,6 +71,17 @@ def test_nothing_outlives_the_daemon(end: signal.Signals, tmp_path: Path) -> Non
         daemon.kill()
         daemon.wait()
         daemon.stdout.close()
+
+
+def test_a_launch_that_is_given_up_ends_no_sandbox(unguarded: Callable[..., Launcher]) -> None:
+    """What is cancelled before its turn is not done, and the thread by whose life all sandboxes live goes on."""
+    launcher, held, done = unguarded(), threading.Event(), list[str]()
+    before, given_up = launcher._run(lambda: held.wait(30)), launcher._run(lambda: done.append("launched"))
+    assert given_up.cancel()
+    held.set()
+    assert before.result(30)
+    assert launcher._run(lambda: 7).result(30) == 7
+    assert done == []
 
 
 def _sleepers(daemon: int) -> int:

@@ -111,6 +111,9 @@ class Launcher:
         outcome: Future[T] = Future()
 
         def job() -> None:
+            # Who asked may be gone. An answer would raise here, and end the thread, and all sandboxes with it.
+            if not outcome.set_running_or_notify_cancel():
+                return
             try:
                 outcome.set_result(do())
             except BaseException as error:  # noqa: BLE001 - handed to who asked

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from e2b_magic.embedded.egress.destination import Address
 from e2b_magic.embedded.egress.refusals import Refusal
@@ -87,8 +88,7 @@ class Lookups:
                 found = self._look_up(name)
             except Exception as error:  # noqa: BLE001 - handed to who asked
                 failed = error
-            # A server that has ended meanwhile has closed its loop.
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # a server that has ended meanwhile has closed its loop
                 loop.call_soon_threadsafe(finish, found, failed)
 
         try:
