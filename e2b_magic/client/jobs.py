@@ -299,6 +299,8 @@ class JobVerbs(Verbs):
         """Stores a job as the sandbox tells it, with the whole of its command where that is known here."""
         job = replace(job, backend=self.configuration.backend)  # by the name by which it is known here
         known = known or next((one for one in self._recorder.jobs(job.project) if one.id == job.id), None)
+        if job.running and known is not None and known.state in (JobState.EXITED, JobState.STOPPED):
+            return known  # what was asked before its end, and is answered after it, is old: none runs again
         if known is not None and known.command.startswith(job.command):
             job = replace(job, command=known.command)
         if job != known:
