@@ -14,6 +14,8 @@ T = TypeVar("T")
 async def in_own_thread(work: Callable[[], T]) -> T:
     """Gives what a function gives in a thread that is nobody else's; to cancel this leaves the thread to itself.
 
+    A cancellation that comes before the thread has begun keeps it from its work.
+
     Not `asyncio.to_thread`, of whose threads there are six or so: who waits for a slow client would hold up all others,
     and the interpreter would wait at its end.
 
@@ -23,7 +25,8 @@ async def in_own_thread(work: Callable[[], T]) -> T:
     outcome: Future[T] = Future()
 
     def run() -> None:
-        outcome.set_running_or_notify_cancel()
+        if not outcome.set_running_or_notify_cancel():
+            return
         try:
             outcome.set_result(work())
         except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited

@@ -14,7 +14,7 @@ JOB = BackgroundJob(id="0123abcd", project="default", command="sleep 4321", sand
 
 
 def test_an_old_answer_does_not_bring_a_job_back(client: Client, caller: FakeCaller) -> None:
-    """A list that was made before a job was stopped, and arrives after, leaves it stopped, and no prompt tells of it."""
+    """A list made before a job was stopped, that comes after it, leaves it stopped, and no prompt tells of it."""
 
     async def list_jobs(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         return {"sandbox_id": "s1", "asked": True, "jobs": [JOB.to_json()]}
