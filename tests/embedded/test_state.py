@@ -36,6 +36,15 @@ def test_it_has_one_holder(tmp_path: Path) -> None:
     again.close()
 
 
+def test_it_is_let_go_of_while_a_program_starts(tmp_path: Path) -> None:
+    """What another thread starts has a copy of every descriptor for a moment: it does not hold the directory."""
+    first = StateDirectory.open(tmp_path / "box")
+    copy = os.dup(first.fileno())
+    first.close()
+    StateDirectory.open(tmp_path / "box").close()
+    os.close(copy)
+
+
 def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
     """Neither the directory nor one in it may be a link that someone put there."""
     (tmp_path / "target").mkdir()

@@ -82,6 +82,9 @@ class StateDirectory:
 
     def close(self) -> None:
         """Lets go of the lock; the files stay."""
+        # By name: a program that another thread starts just now has a copy of the descriptor until it is executed, and
+        # with it the lock, which would refuse whoever starts a sandbox on these files next.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
 
 
