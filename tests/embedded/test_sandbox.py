@@ -107,17 +107,18 @@ async def test_sudo_gives_the_name_and_no_more(sandbox: Sandbox, run: Any) -> No
     assert ran.out == "root 1\n5\n/home/user\n"
 
 
-async def test_a_terminal(sandbox: Sandbox, read: Read) -> None:
+async def test_a_terminal(sandbox: Sandbox, read: Read, run: Any) -> None:
     """A process on a terminal sees its size, hears of another, echoes, and is its session's leader."""
     script = (
-        "trap 'stty size' WINCH; stty size; ps -o sid= -p $$ | tr -d ' '; echo $$; read line; read line; echo got $line"
+        "trap 'stty size' WINCH; stty size; ps -o sid= -p $$ | tr -d ' '; echo $$; touch /tmp/ready; "
+        "read line; read line; echo got $line"
     )
     process = await sandbox.spawn(
         argv=["/bin/bash", "-c", script], envs={}, cwd=None, user="user", stdin=True, terminal=(80, 24)
     )
     assert process.stdin is not None
     reading = asyncio.ensure_future(read(process.stdout))
-    await asyncio.sleep(0.2)
+    await run(sandbox, "until [ -e /tmp/ready ]; do sleep 0.02; done")
     await sandbox.resize(process.pid, 100, 30)
     os.write(process.stdin, b"one\n")
     await asyncio.sleep(0.1)
@@ -146,8 +147,9 @@ async def test_a_terminal_carries_much(sandbox: Sandbox, read: Read) -> None:
 async def test_orphans_are_reaped(sandbox: Sandbox, run: Any) -> None:
     """A process whose parent ended is reaped by the agent, and leaves no zombie."""
     await run(sandbox, "for i in $(seq 20); do (sleep 0.05 >/dev/null 2>&1 &) ; done")
-    await asyncio.sleep(0.3)
-    assert (await run(sandbox, "cat /proc/[0-9]*/stat | grep -c ') Z '")).out.strip() == "0"
+    look = "pgrep -x sleep >/dev/null || cat /proc/[0-9]*/stat | grep -q ') Z '"
+    script = f"for n in $(seq 300); do {{ {look}; }} || {{ echo reaped; exit; }}; sleep 0.1; done"
+    assert (await run(sandbox, script)).out.strip() == "reaped"
 
 
 async def test_files_there_and_back(sandbox: Sandbox) -> None:

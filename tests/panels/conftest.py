@@ -44,8 +44,12 @@ def enter(field: Any, text: str) -> None:
         field._handle_custom_msg({"event": "submit"}, [])
         if field.value != text:
             field.set_state({"value": text})
-        else:
-            await asyncio.sleep(0.5)
+            return
+        loop: Any = asyncio.get_running_loop()
+        for _ in range(600):
+            if not loop._scheduled:  # the field waits for no text any more; it does so longer where the loop is behind
+                break
+            await asyncio.sleep(0.05)
 
     asyncio.run(tell())
 

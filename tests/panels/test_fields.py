@@ -10,6 +10,8 @@ from ipywidgets import Text
 
 from e2b_magic.panels.fields import on_enter
 
+from .conftest import DEADLINE
+
 
 def _soon(loop: asyncio.AbstractEventLoop, turns: int, act: Callable[[], object]) -> None:
     """Acts after as many turns of a loop, as a message does that lies unread and is taken apart."""
@@ -29,10 +31,15 @@ async def test_enter_waits_for_the_text_when_the_kernel_is_behind() -> None:
 
 async def test_enter_counts_once_when_nothing_new_was_typed() -> None:
     """Enter in a field whose text the kernel has acts with that text, once."""
-    field, acted = Text(value="old"), list[str]()
-    on_enter(field, lambda: acted.append(field.value))
+    field, acted, once = Text(value="old"), list[str](), asyncio.Event()
+
+    def act() -> None:
+        acted.append(field.value)
+        once.set()
+
+    on_enter(field, act)
     field._handle_custom_msg({"event": "submit"}, [])
-    await asyncio.sleep(0.6)
+    await asyncio.wait_for(once.wait(), DEADLINE)  # a busy machine lets the loop fall behind: then it waits once more
     field.value = "later"
     assert acted == ["old"]
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,13 @@ def test_a_command_without_input_takes_none(sandbox: Sandbox) -> None:
     handle.kill()
 
 
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_the_end_waits_for_what_children_write(sandbox: Sandbox) -> None:
     """A child in the background that holds the output is heard to its end."""
     assert sandbox.commands.run("(sleep 0.5; echo late) & echo early").stdout == "early\nlate\n"
@@ -96,7 +103,7 @@ def test_a_kill_ends_it_whoever_holds_the_output(sandbox: Sandbox) -> None:
     """After a kill the end comes at once, though a child keeps the output open; what was written is told."""
     handle = sandbox.commands.run("echo before; sleep 34567 & wait", background=True)
     began = time.monotonic()
-    time.sleep(0.2)
+    next(iter(handle))  # it has written
     assert handle.kill()
     with pytest.raises(CommandExitException) as caught:
         handle.wait()
@@ -128,25 +135,25 @@ def test_a_timeout_kills_the_process(sandbox: Sandbox) -> None:
     """A command that runs longer than its timeout is gone afterwards."""
     with pytest.raises(TimeoutException):
         sandbox.commands.run("exec sleep 45678", timeout=0.3)
-    time.sleep(0.3)
-    assert all("45678" not in str(process.args) for process in sandbox.commands.list())
+    _until(lambda: all("45678" not in str(process.args) for process in sandbox.commands.list()))
 
 
 def test_a_timeout_kills_even_what_nobody_follows(sandbox: Sandbox) -> None:
     """A process outlives its client, but not its timeout."""
-    handle = sandbox.commands.run("exec sleep 56789", background=True, timeout=1)
+    handle = sandbox.commands.run("exec sleep 56789", background=True, timeout=2)
     handle.disconnect()
     assert handle.pid in [process.pid for process in sandbox.commands.list()]
-    time.sleep(1.3)
-    assert handle.pid not in [process.pid for process in sandbox.commands.list()]
+    _until(lambda: handle.pid not in [process.pid for process in sandbox.commands.list()])
 
 
 def test_a_process_outlives_its_client(sandbox: Sandbox) -> None:
     """After its client left, a process runs on, what it writes is dropped, and who comes later hears the rest."""
-    command = "for i in $(seq 40); do head -c 10000 /dev/zero; done; until [ -e go ]; do sleep 0.05; done; echo rest"
+    written, waiting = "for i in $(seq 40); do head -c 10000 /dev/zero; done", "until [ -e go ]; do sleep 0.05; done"
+    command = f"{written}; touch written; {waiting}; echo rest"
     handle = sandbox.commands.run(command, background=True)
     handle.disconnect()
-    time.sleep(0.5)
+    _until(lambda: sandbox.files.exists("written"))
+    time.sleep(0.5)  # the server takes the last of it from the pipe, and drops it
     later = sandbox.commands.connect(handle.pid)
     sandbox.files.write("go", "")
     assert later.wait().stdout == "rest\n"
@@ -350,13 +357,16 @@ async def test_many_commands_run_side_by_side(options: dict[str, Any]) -> None:
 async def test_cancelling_a_stream_leaves_the_process(options: dict[str, Any]) -> None:
     """An async client that is cancelled leaves its command running, for another to connect to."""
     sandbox = await AsyncSandbox.create(**options)
-    handle = await sandbox.commands.run("sleep 0.8; echo done", background=True)
+    command = "until [ -e go ]; do sleep 0.05; done; echo done"
+    handle = await sandbox.commands.run(command, background=True)
     waiting = asyncio.create_task(handle.wait())
     await asyncio.sleep(0.1)
     waiting.cancel()
     with pytest.raises((asyncio.CancelledError, ConnectError)):
         await waiting
-    assert (await (await sandbox.commands.connect(handle.pid)).wait()).stdout == "done\n"
+    later = await sandbox.commands.connect(handle.pid)
+    await sandbox.files.write("go", "")
+    assert (await later.wait()).stdout == "done\n"
     await sandbox.kill()
 
 
