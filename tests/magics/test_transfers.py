@@ -5,11 +5,13 @@ from __future__ import annotations
 import _thread
 import io
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -62,6 +64,12 @@ def test_what_is_left_out_is_named(cells: Notebook, tmp_path: Path) -> None:
     assert "left out: pipe is neither file, directory nor link" in cells("%e2b put odd").stdout
 
 
+def _said() -> str:
+    """Gives what the cell that runs has printed so far, for another thread."""
+    told: Any = sys.stdout
+    return str(told.getvalue()) if isinstance(told, io.StringIO) else ""
+
+
 def test_sync_watches_until_it_is_interrupted(cells: Notebook, there: Configuration, tmp_path: Path) -> None:
     """A change made while the cell runs arrives; the interrupt ends the watching and is no error."""
     page = tmp_path / "site" / "index.html"
@@ -78,7 +86,8 @@ def test_sync_watches_until_it_is_interrupted(cells: Notebook, there: Configurat
                     break
             time.sleep(0.2)
         other.close()
-        time.sleep(0.5)  # the file is there a moment before the cell says so
+        while _said().count("Brought 1 file") < 2 and time.monotonic() < end:  # a moment after the file is there
+            time.sleep(0.05)
         _thread.interrupt_main()
 
     thread = threading.Thread(target=change)
