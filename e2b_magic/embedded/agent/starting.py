@@ -1,6 +1,6 @@
 """Starts a program in a process of its own, so that it can be killed for want of memory and the agent not with it.
 
-Not by `posix_spawn`, which takes half a millisecond less: until a program has begun, its process would share the
+Not by `posix_spawn`, which takes 0.8 ms less: until a program has begun, its process would share the
 agent's memory, so the kernel would spare it and kill the agent; and on a busy machine the program would have run for
 milliseconds, and started others, before the agent could go on and say who is to be killed first.
 """
