@@ -70,6 +70,7 @@ class SandboxManager:
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
         self._leases: dict[str, Lease] = {}
         self._arriving: dict[str, asyncio.Task[_Arrival]] = {}
         self._tagged = TaggedSandboxes(configuration)
@@ -142,7 +143,11 @@ class SandboxManager:
         if self._connection is not None and not self._connection.alive():
             self._drop_connection()
         if self._connection is None:
-            self._connection = await connect(self.configuration)
+            async with (
+                self._connecting
+            ):  # each holds a descriptor of its server, and one that is replaced is never closed
+                if self._connection is None:
+                    self._connection = await connect(self.configuration)
         return self._connection
 
     def _drop_connection(self) -> None:
