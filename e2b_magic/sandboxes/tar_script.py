@@ -37,7 +37,8 @@ _STOPPING: Final = 30.0
 
 _STAGE: Final = r"""
 parts={parts} target={target}
-above=$(dirname -- "$target")
+beside=$(dirname -- "$target")
+above=$beside
 until [ -d "$above" ]; do above=$(dirname -- "$above"); done
 stage=$above/{hidden}
 """
@@ -65,7 +66,7 @@ listen() {{
 }}
 give() {{
   cat -- "$parts/$1" >&3 &
-  wait "$!" && rm -f -- "$parts/$1"
+  wait "$!" && : > "$parts/$1"
 }}
 take() {{
   local next=0 there end
@@ -81,7 +82,7 @@ exec 3>&-
 wait "$tar"
 code=$? tar=
 [ "$code" = 0 ] || exit "$code"
-[ "$into" = "$target" ] || {{ mkdir -p -- "$(dirname -- "$target")" && mv -T -- "$stage" "$target"; }}
+[ "$into" = "$target" ] || {{ mkdir -p -- "$beside" && mv -T -- "$stage" "$target"; }}
 """
 """Says when parts may come, takes lines with the number of those that have, the last with a second word; unpacks them.
 

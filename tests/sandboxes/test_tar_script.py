@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_parts_come_into_a_closed_directory(tmp_path: Path, parts: Path) -> None
         assert _ended(unpacking) == (0, "")
     assert (tmp_path / "new" / "f").read_text() == "content"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_a_part_takes_no_room_once_it_has_been_unpacked(tmp_path: Path, parts: Path) -> None:
+    """What a part took of the disk is free again before the next one comes."""
+    with _running(unpack_scripts(str(parts), str(tmp_path / "new"))[0]) as unpacking:
+        assert _line(unpacking) == "ready\n"
+        _archive(parts / "whole")
+        content = (parts / "whole").read_bytes()
+        (parts / "0").write_bytes(content[:1000])
+        _say(unpacking, "1\n")
+        deadline = time.monotonic() + _PATIENCE
+        while (parts / "0").stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (parts / "0").stat().st_size == 0
+        (parts / "1").write_bytes(content[1000:])
+        _say(unpacking, "2 end\n")
+        assert _ended(unpacking) == (0, "")
+    assert (tmp_path / "new" / "f").read_text() == "content"
 
 
 def test_unpacking_stops_though_tar_feels_no_signal(tmp_path: Path, parts: Path) -> None:
