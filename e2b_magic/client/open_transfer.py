@@ -93,18 +93,18 @@ class Transfer:
     _closing: bool = False
     _coming: Job[dict[str, Any]] | None = None
 
-    def send(self, pieces: Iterable[bytes], total: Callable[[], int]) -> str:
+    def send(self, pieces: Iterable[list[bytes]], total: Callable[[], int]) -> str:
         """Sends all pieces, and gives the path at which they are then.
 
         Args:
-            pieces: What to send.
+            pieces: What to send, each in chunks.
             total: Gives the bytes that there are, as far as is known by then.
         """
         done, on_progress = 0, self.place.on_progress
         on_progress(0, total())
         for piece in pieces:
             self.place.ask(SendPiece, transfer=self.id, content=piece)
-            done += len(piece)
+            done += sum(map(len, piece))
             on_progress(min(done, total()), total())
         path: str = self.close()["path"]
         return path

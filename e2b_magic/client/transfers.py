@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Unpack
+from typing import Any, Unpack
 
 from e2b_magic.client.background import Job, OnEvent
 from e2b_magic.client.open_transfer import Place, untold
 from e2b_magic.client.options import SyncOptions, TransferOptions
 from e2b_magic.client.threads import wait_for
 from e2b_magic.client.trees.comparing import differs, excluded, removable, topmost
-from e2b_magic.client.trees.packing import pack, pieces_of
+from e2b_magic.client.trees.packing import Piece, pack, pieces_of
 from e2b_magic.client.trees.placing import replace_file
 from e2b_magic.client.trees.scanning import Exclusions, Finding, Tree, entry_at, scan, with_checksum
 from e2b_magic.client.trees.unpacking import Unpacking
@@ -31,10 +31,7 @@ from e2b_magic.records import TransferResult, TreeEntry
 from e2b_magic.worker.protocol import Event
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.files import RemoveFile
-from e2b_magic.worker.requests.transfers import PIECE, OpenDownload, OpenUpload
-
-_FIRST: Final = 3 * PIECE
-"""How much of a tree is sent before all of it has been looked through, in bytes: two pieces may wait over there."""
+from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
 
 
 async def _unheard(event: Event) -> None:
@@ -65,7 +62,7 @@ class TransferVerbs(Verbs):
         place = self._place(options, TransferOptions)
         with self._changing(place):
             if path.is_dir():
-                finding = Finding(path, Exclusions(options.get("exclude", ())), _FIRST)
+                finding = Finding(path, Exclusions(options.get("exclude", ())))
                 at = _send_tree(place, path, finding, lambda: finding.size, remote or _name_of(path))
                 return _result(at, finding.tree.entries, began, left_out=finding.tree.left_out)
             entry = entry_at(path.resolve(), path.name)
@@ -76,7 +73,7 @@ class TransferVerbs(Verbs):
             goal += name if goal.endswith("/") else ""
             fields = {"path": goal, "name": name, "mode": entry.mode}
             with place.transfer(OpenUpload, **fields) as transfer, _local_errors(path):
-                at = transfer.send(pieces_of(str(path), entry.size, PIECE), lambda: entry.size)
+                at = transfer.send(pieces_of(str(path), entry.size), lambda: entry.size)
             return _result(at, [entry], began)
 
     def download(
@@ -221,12 +218,12 @@ def _send_tree(
     *,
     before_it_lands: Callable[[], object] = lambda: None,
 ) -> str:
-    pieces = _followed(pack(root, entries, PIECE), before_it_lands)
+    pieces = _followed(pack(root, entries), before_it_lands)
     with place.transfer(OpenUpload, path=remote, archive=True) as transfer, _local_errors(root):
         return transfer.send(pieces, total)
 
 
-def _followed(pieces: Iterable[bytes], act: Callable[[], object]) -> Iterator[bytes]:
+def _followed(pieces: Iterable[Piece], act: Callable[[], object]) -> Iterator[Piece]:
     """Gives pieces, and acts when the last of them has gone."""
     yield from pieces
     act()

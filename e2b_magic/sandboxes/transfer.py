@@ -29,8 +29,6 @@ from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
 
 AHEAD: Final = 2
 """How many pieces may wait for the other side."""
-_STEP: Final = 256 * 1024
-"""What the SDK is handed at once, in bytes: its client takes sixteen such before the network has taken the first."""
 _GATHERED: Final = 1024 * 1024
 """What a piece of a download has at least, in bytes.
 
@@ -111,7 +109,7 @@ class Upload(Transfer):
     target: str
 
     @abstractmethod
-    async def send(self, piece: bytes) -> None:
+    async def send(self, piece: list[bytes]) -> None:
         """Takes a piece as soon as there is room for one; raises what ended the transfer's work, should it have."""
 
     @abstractmethod
@@ -226,7 +224,7 @@ class FileUpload(Upload):
         self.target = target
         self._mode = request.mode
         self._part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
-        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._pieces: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(AHEAD)
         self._stopped = False
         self._writing = started(self._write())
@@ -236,23 +234,23 @@ class FileUpload(Upload):
         try:
             with translating():
                 sandbox = await self.lease.in_threads()
-                await in_own_thread(lambda: sandbox.files.write(self._part, self._steps(), user=self.request.user))
+                await in_own_thread(lambda: sandbox.files.write(self._part, self._chunks(), user=self.request.user))
         except E2BMagicError as error:
             # The server speaks of the part, which means nothing to who asked; what it refuses so is a matter of the
             # file.
             kind = FileError if type(error) is BackendError else type(error)
             raise kind(str(error).replace(self._part, self.request.path)) from None
 
-    def _steps(self) -> Iterator[bytes]:
+    def _chunks(self) -> Iterator[bytes]:
         """Gives what is sent, to the thread that writes it and waits for it; no more of it once it is given up."""
         while (piece := self._pieces.get()) is not None:
-            for start in range(0, len(piece), _STEP):
+            for chunk in piece:
                 if self._stopped:
                     return
-                yield piece[start : start + _STEP]
+                yield chunk
             self._loop.call_soon_threadsafe(self._room.release)
 
-    async def send(self, piece: bytes) -> None:
+    async def send(self, piece: list[bytes]) -> None:
         """See `Upload.send`."""
         waiting = asyncio.create_task(self._room.acquire())
         try:

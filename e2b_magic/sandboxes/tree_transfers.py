@@ -16,6 +16,7 @@ from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.sandboxes.tar_script import TarScript, pack_script, unpack_scripts
+from e2b_magic.sandboxes.threads import in_own_thread
 from e2b_magic.sandboxes.transfer import AHEAD, Download, Upload
 from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
 
@@ -51,7 +52,7 @@ class TreeUpload(Upload):
         self._room = asyncio.Semaphore(AHEAD)
         self._writing: list[asyncio.Task[None]] = []
 
-    async def send(self, piece: bytes) -> None:
+    async def send(self, piece: list[bytes]) -> None:
         """See `Upload.send`."""
         await self._room.acquire()
         before = self._writing[-1:]
@@ -65,17 +66,21 @@ class TreeUpload(Upload):
     async def _hear(self, _text: str) -> None:
         self._ready.set()
 
-    async def _write(self, number: int, piece: bytes, before: list[asyncio.Task[None]]) -> None:
+    async def _write(self, number: int, piece: list[bytes], before: list[asyncio.Task[None]]) -> None:
         try:
             await self._unpacking.hears(self._ready.wait())
-            sandbox, path = self.lease.sandbox, f"{self._parts}/{number}"
-            with translating():
-                await sandbox.files.write(path, piece, user=self.request.user, request_timeout=0, use_octet_stream=True)
+            await self._write_part(f"{self._parts}/{number}", piece)
             await asyncio.gather(*before)  # the script takes them in their order
             # Also while nothing may be unpacked yet, so that the script hears that somebody is there.
             await self._unpacking.tell(f"{number + 1 if self._new else 0}\n")
         finally:
             self._room.release()
+
+    async def _write_part(self, path: str, piece: list[bytes]) -> None:
+        # In a thread, as `Download._stream` reads.
+        with translating():
+            sandbox = await self.lease.in_threads()
+            await in_own_thread(lambda: sandbox.files.write(path, piece, user=self.request.user))
 
     async def finish(self) -> None:
         """See `Upload.finish`."""

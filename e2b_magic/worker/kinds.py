@@ -87,5 +87,5 @@ def _kind_name(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin is list:
-        return "a list of strings"
+        return "a list of byte strings" if arguments == (bytes,) else "a list of strings"
     return "a mapping of strings to strings" if origin is dict else names.get(kind, str(kind))

@@ -14,7 +14,7 @@ from e2b_magic.worker.requests import REQUESTS, Request
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """The names of a request's fields: all of them, those without a default, and those that hold bytes."""
+    """The names of a request's fields: all of them, those without a default, those that hold bytes or chunks."""
 
     all: KeysView[str]
     needed: frozenset[str]
@@ -26,7 +26,8 @@ def _shape_of(kind: str) -> _Shape:
     request = REQUESTS[kind]
     kinds = kinds_of(request)
     needed = {entry.name for entry in fields(request) if entry.default is entry.default_factory is MISSING}
-    return _Shape(kinds.keys(), frozenset(needed), tuple(name for name, held in kinds.items() if held is bytes))
+    binary = tuple(name for name, held in kinds.items() if held in (bytes, list[bytes]))
+    return _Shape(kinds.keys(), frozenset(needed), binary)
 
 
 def parse_request(payload: object) -> Request:
@@ -48,5 +49,6 @@ def parse_request(payload: object) -> Request:
     if not shape.needed <= values.keys():
         raise InvalidRequestError(f"{kind} needs {', '.join(sorted(shape.needed - values.keys()))}")
     for name in shape.binary:
-        values[name] = binary(values[name])
+        value = values[name]
+        values[name] = [binary(chunk) for chunk in value] if isinstance(value, list) else binary(value)
     return REQUESTS[kind](**values)

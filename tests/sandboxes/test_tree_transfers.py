@@ -98,7 +98,7 @@ async def test_an_upload_is_cancelled_while_it_closes(
 class _Slow(transfer.Upload):
     target = "slow"
 
-    async def send(self, piece: bytes) -> None:
+    async def send(self, piece: list[bytes]) -> None:
         """Takes nothing."""
 
     async def finish(self) -> None:
@@ -150,7 +150,7 @@ async def test_a_transfer_is_known_until_it_has_been_cleared_away() -> None:
     first = asyncio.create_task(close_transfer(manager, discard, _unheard))
     await asyncio.sleep(0)
     with pytest.raises(InvalidRequestError, match="no such transfer"):
-        await send_piece(manager, SendPiece(project_id="p", transfer=name, content=b""), _unheard)
+        await send_piece(manager, SendPiece(project_id="p", transfer=name, content=[]), _unheard)
     assert await close_transfer(manager, discard, _unheard) == {}
     assert (done, manager.kept) == (["cleared away"], {})
     await first

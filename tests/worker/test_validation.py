@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2b_magic.exceptions import InvalidRequestError
+from e2b_magic.worker.protocol import json_default
 from e2b_magic.worker.requests import REQUESTS, Request
 from e2b_magic.worker.requests.commands import ExecuteCommand
 from e2b_magic.worker.requests.files import WriteFile
 from e2b_magic.worker.requests.jobs import ReadLog, StartDevServer, StartJob
 from e2b_magic.worker.requests.projects import CompareFiles, SetupProject
+from e2b_magic.worker.requests.terminals import SendInput
+from e2b_magic.worker.requests.transfers import SendPiece
 from e2b_magic.worker.validation import parse_request
 
 RUN = {"type": "execute_command", "project_id": "web", "command": "ls"}
@@ -28,13 +31,15 @@ EXAMPLES: list[Request] = [
     CompareFiles(project_id="web", path="web", checksums={"a/b": "0" * 64}),
     SetupProject(project_id="web", path="web", git="https://example.org/x", install="make", remove=["a"]),
     WriteFile(project_id="web", path="a.py", content="x", append=True, mode=0o755),
+    SendPiece(project_id="web", transfer="0" * 32, content=[b"a", b"\xff\n"]),
+    SendInput(project_id="web", terminal="0" * 32, content=b"ls\n"),
 ]
 
 
 @pytest.mark.parametrize("request_", EXAMPLES, ids=lambda request: request.type)
 def test_a_request_survives_its_way_through_json(request_: Request) -> None:
     """What a client writes is what a worker reads."""
-    assert parse_request(json.loads(json.dumps(request_.to_json()))) == request_
+    assert parse_request(json.loads(json.dumps(request_.to_json(), default=json_default))) == request_
 
 
 @pytest.mark.parametrize(

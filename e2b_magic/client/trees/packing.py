@@ -1,4 +1,4 @@
-"""A tree of this machine as a tar archive, in pieces, with one piece in memory at a time.
+"""A tree of this machine as a tar archive, or a file as it is, in pieces, with one piece in memory at a time.
 
 tarfile would do, but for its speed: of ten thousand small files it takes longer to write the headers than the files
 take to be read. So the header of an ordinary entry is written here, and tarfile's own for what has a long name or a
@@ -16,7 +16,12 @@ from typing import Final
 
 from e2b_magic.exceptions import FileError
 from e2b_magic.records import TreeEntry
+from e2b_magic.worker.requests.transfers import CHUNK, PIECE
 
+Piece = list[bytes]
+"""What is sent at once, in chunks."""
+_FIRST: Final = PIECE // 4
+"""What the first piece has, in bytes, so that it comes soon. Each has twice as much as the last, up to `PIECE`."""
 _KINDS: Final = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 # Name, mode, owner, group, size, time, checksum, kind, link and GNU's magic; NULs from there on. A number has as many
 # octal digits as its field has room for beside a NUL.
@@ -29,51 +34,53 @@ _NAME, _NUMBER = 100, 8**11
 _SAME: Final = sum(2 * _NOBODY + 8 * b" " + _MAGIC)
 
 
-def pieces_of(path: str, expected: int, size: int) -> Iterator[bytes]:
+def pieces_of(path: str, expected: int) -> Iterator[Piece]:
     """Gives a file's content.
 
     Args:
         path: The file.
         expected: How long it is, in bytes.
-        size: The largest piece, in bytes.
 
     Raises:
         FileError: It changed its length while it was read.
     """
+    return _pieces(_content(path, expected))
+
+
+def _content(path: str, expected: int) -> Iterator[bytes]:
     left = expected
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  as in `_whole`
-        while left >= 0 and (piece := file.read(size)):
-            left -= len(piece)
+        while left >= 0 and (chunk := file.read(CHUNK)):
+            left -= len(chunk)
             if left >= 0:
-                yield piece
+                yield chunk
     if left:
         raise _changed(path)
 
 
-def pack(root: Path, entries: Iterable[TreeEntry], size: int) -> Iterator[bytes]:
+def pack(root: Path, entries: Iterable[TreeEntry]) -> Iterator[Piece]:
     """Gives the archive of a tree's entries.
 
     Args:
         root: Where the tree lies.
         entries: What to put in, by names from there.
-        size: The largest piece, in bytes.
 
     Raises:
         FileError: A file changed while it was read.
     """
-    return _gathered(_blocks(root, entries, size), size)
+    return _pieces(_chunks(_blocks(root, entries)))
 
 
-def _blocks(root: Path, entries: Iterable[TreeEntry], size: int) -> Iterator[bytes]:
+def _blocks(root: Path, entries: Iterable[TreeEntry]) -> Iterator[bytes]:
     above = os.fspath(root)
     for entry in entries:
         yield _header(entry)
         if entry.type == "file":
             path = f"{above}/{entry.name}"
-            if entry.size < size:
+            if entry.size < CHUNK:
                 yield _whole(path, entry.size)
             else:
-                yield from pieces_of(path, entry.size, size)
+                yield from _content(path, entry.size)
             if padding := -entry.size % tarfile.BLOCKSIZE:
                 yield bytes(padding)
     yield bytes(2 * tarfile.BLOCKSIZE)
@@ -96,7 +103,7 @@ def _changed(path: str) -> FileError:
 
 
 def _header(entry: TreeEntry) -> bytes:
-    name, target = (text.encode("utf-8", "surrogateescape") for text in (entry.name, entry.target))
+    name, target = entry.name.encode("utf-8", "surrogateescape"), entry.target.encode("utf-8", "surrogateescape")
     kind, modified = _KINDS[entry.type], int(entry.modified_at)
     if entry.type == "dir":
         name += b"/"
@@ -114,14 +121,27 @@ def _tarfiles_header(entry: TreeEntry, kind: bytes) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-def _gathered(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+def _chunks(blocks: Iterator[bytes]) -> Iterator[bytes]:
     waiting: list[bytes] = []
     length = 0
     for block in blocks:
-        if length + len(block) > size:
+        if length + len(block) > CHUNK:
             yield b"".join(waiting)
             waiting.clear()
             length = 0
         waiting.append(block)
         length += len(block)
     yield b"".join(waiting)
+
+
+def _pieces(chunks: Iterator[bytes]) -> Iterator[Piece]:
+    piece: Piece = []
+    size = room = _FIRST
+    for chunk in chunks:
+        if len(chunk) > room:
+            yield piece
+            piece, size = [], min(2 * size, PIECE)
+            room = size
+        piece.append(chunk)
+        room -= len(chunk)
+    yield piece

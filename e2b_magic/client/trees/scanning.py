@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import os
 import stat
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 _READ = 1024 * 1024
+_AHEAD = 2
+"""How many entries are found for one that is given."""
+_WORTH = 4096
+"""As many bytes of the one that is given have another one found."""
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
 
@@ -109,32 +112,30 @@ class Finding:
     Args:
         root: The directory.
         exclusions: What to leave out.
-        first: How much to give as it is found, in bytes: enough for the other side to have something to do meanwhile.
 
     Attributes:
         tree: What has been found.
         size: The bytes of all that there is; 0 until all has been found.
     """
 
-    def __init__(self, root: Path, exclusions: Exclusions, first: int) -> None:
+    def __init__(self, root: Path, exclusions: Exclusions) -> None:
         self.tree = Tree(root)
         self.size = 0
         self._entries = _walk(self.tree, "", exclusions)
-        self._first = first
 
     def __iter__(self) -> Iterator[TreeEntry]:
-        """Gives the first entries as they are found, and the others when all have been, so that their size is known."""
-        entries, size = self.tree.entries, 0
-        for entry in self._entries:
-            entries.append(entry)
+        """Gives the entries, and finds more than one for each, so that their size is known long before their end.
+
+        Not all of them at once: whoever unpacks what has come would have nothing to do meanwhile.
+        """
+        entries, given, wanted = self.tree.entries, 0, 1
+        while found := list(itertools.islice(self._entries, wanted)):
+            entries.extend(found)
+            entry = entries[given]
             yield entry
-            size += entry.size + tarfile.BLOCKSIZE
-            if size > self._first:
-                break
-        given = len(entries)
-        entries.extend(self._entries)
+            given, wanted = given + 1, _AHEAD + entry.size // _WORTH
         self.size = sum(entry.size for entry in entries)
-        yield from itertools.islice(entries, given, None)
+        yield from entries[given:]
 
 
 def _walk(tree: Tree, directory: str, exclusions: Exclusions) -> Iterator[TreeEntry]:
@@ -172,7 +173,7 @@ def _told(found: os.stat_result, path: os.PathLike[str], name: str) -> TreeEntry
         type=kind,
         size=found.st_size if kind == "file" else 0,
         modified_at=found.st_mtime,
-        mode=stat.S_IMODE(found.st_mode) & 0o777,
+        mode=found.st_mode & 0o777,
         target=str(Path(path).readlink()) if kind == "link" else "",
     )
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from e2b_magic.client.trees.packing import pack
+from e2b_magic.client.trees.packing import pack, pieces_of
 from e2b_magic.client.trees.placing import Habits, habits_of
 from e2b_magic.client.trees.scanning import Exclusions, Finding, scan
 from e2b_magic.client.trees.unpacking import Unpacking
 from e2b_magic.exceptions import FileError
+from e2b_magic.worker.requests.transfers import CHUNK, PIECE
 
 Member = tuple[str, dict[str, Any]]
 
@@ -199,9 +200,9 @@ def test_a_tree_survives_packing_and_unpacking(tmp_path: Path) -> None:
     (root / "run.sh").chmod(0o755)
     (root / "link").symlink_to("run.sh")
     tree = scan(root)
-    blocks = pack(root, tree.entries, 1000)
+    chunks = itertools.chain.from_iterable(pack(root, tree.entries))
     unpacking = Unpacking(tmp_path / "copy")
-    unpacking.unpack(io.BytesIO(b"".join(blocks)))
+    unpacking.unpack(io.BytesIO(b"".join(chunks)))
     assert _files(tmp_path / "copy") == _files(root)
     # An archive holds whole seconds, and a link's own time is not kept.
     here, there = (
@@ -211,15 +212,27 @@ def test_a_tree_survives_packing_and_unpacking(tmp_path: Path) -> None:
     assert here == there
 
 
+def test_the_first_piece_comes_soon(tmp_path: Path) -> None:
+    """A file is cut into pieces that grow up to the largest there may be, each in chunks."""
+    content = bytes(range(256)) * (10 * 4096)
+    (tmp_path / "file").write_bytes(content)
+    pieces = list(pieces_of(str(tmp_path / "file"), len(content)))
+    assert b"".join(itertools.chain.from_iterable(pieces)) == content
+    assert [sum(map(len, piece)) for piece in pieces] == [PIECE // 4, PIECE // 2, PIECE, 3 * PIECE // 4]
+    assert {len(chunk) for piece in pieces for chunk in piece} == {CHUNK}
+
+
 def test_a_tree_is_carried_while_it_is_found(tmp_path: Path) -> None:
-    """Some entries are given as they are found; then all are looked for, and how large they are is known."""
-    for name in ("a", "b", "c"):
-        (tmp_path / name).write_bytes(bytes(1000))
-    finding = Finding(tmp_path, Exclusions(), 1000)
+    """More than one is found for each that is given, the more the larger it is, until it is known how large all are."""
+    for name in ("a", "b", "c", "d", "e", "f"):
+        (tmp_path / name).write_bytes(bytes(10_000 if name == "b" else 1000))
+    finding = Finding(tmp_path, Exclusions())
     entries = iter(finding)
     assert (next(entries).name, len(finding.tree.entries), finding.size) == ("a", 1, 0)
-    assert (next(entries).name, len(finding.tree.entries), finding.size) == ("b", 3, 3000)
-    assert [entry.name for entry in entries] == ["c"]
+    assert (next(entries).name, len(finding.tree.entries), finding.size) == ("b", 3, 0)
+    assert (next(entries).name, len(finding.tree.entries), finding.size) == ("c", 6, 0)
+    assert (next(entries).name, finding.size) == ("d", 15_000)
+    assert [entry.name for entry in entries] == ["e", "f"]
     assert finding.tree.entries == scan(tmp_path).entries
 
 
@@ -253,7 +266,7 @@ def test_a_file_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
     tree = scan(tmp_path)
     (tmp_path / "log").write_text("longer")
     with pytest.raises(FileError, match="changed while it was read"):
-        list(pack(tmp_path, tree.entries, 1000))
+        list(pack(tmp_path, tree.entries))
 
 
 def test_tarfile_reads_what_is_packed(tmp_path: Path) -> None:
@@ -263,7 +276,8 @@ def test_tarfile_reads_what_is_packed(tmp_path: Path) -> None:
     (tmp_path / "d" / "ü").chmod(0o751)
     (tmp_path / ("n" * 120)).symlink_to("t" * 120)
     tree = scan(tmp_path)
-    with tarfile.open(fileobj=io.BytesIO(b"".join(pack(tmp_path, tree.entries, 700)))) as archive:
+    chunks = itertools.chain.from_iterable(pack(tmp_path, tree.entries))
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
         found = [(one.name, one.mode, one.mtime, one.linkname, one.size) for one in archive.getmembers()]
     assert found == [(e.name, e.mode, int(e.modified_at), e.target, e.size) for e in tree.entries]
 
