@@ -143,9 +143,7 @@ class SandboxManager:
         if self._connection is not None and not self._connection.alive():
             self._drop_connection()
         if self._connection is None:
-            async with (
-                self._connecting
-            ):  # each holds a descriptor of its server, and one that is replaced is never closed
+            async with self._connecting:  # each holds a descriptor, and one that is replaced would never be closed
                 if self._connection is None:
                     self._connection = await connect(self.configuration)
         return self._connection
