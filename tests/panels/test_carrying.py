@@ -68,9 +68,9 @@ def test_bringing_is_cancelled(files: FilesPanel, large: Path) -> None:
     assert f"of {size(LARGE)}" in transfer._share.value
     press(transfer.cancel_button)
     until(lambda: "Cancelled: Bringing" in files.message.value, files.message.value)
-    assert files.transfers.children == ()
+    until(lambda: files.transfers.children == (), "the end of the row")
     assert _in_sandbox(files.client) == ""
-    assert widgets_alive() <= before
+    until(lambda: widgets_alive() <= before, "the end of its widgets")
 
 
 def test_saving_is_cancelled(files: FilesPanel, tmp_path: Path) -> None:
