@@ -237,9 +237,7 @@ class Sandbox:
     def _has_memory(self) -> bool:
         try:
             left = None if self.group is None else self.group.memory_left()
-        except (
-            OSError
-        ):  # the group has gone with the sandbox, or no descriptor is left: what comes next tells of either
+        except OSError:  # the group has gone with the sandbox, or no descriptor is left: what comes next tells of it
             return True
         return left is None or left >= START_BYTES
 
