@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from e2b_magic.embedded.containment.removal import remove_state
-from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.live import LiveSandbox
 from e2b_magic.embedded.server.pauses import hold_still
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.record import Record
 from e2b_magic.embedded.server.sandboxes import Sandboxes
 from e2b_magic.embedded.server.snapshots import Snapshot, copied
+
+_log = logging.getLogger(__name__)
 
 
 async def take_snapshot(sandboxes: Sandboxes, record: Record, name: str | None) -> Snapshot:
@@ -65,19 +66,21 @@ async def fork(
         *(_started(sandboxes, one, failure) for one, failure in zip(copies, [None, *outcomes], strict=True)),
         return_exceptions=True,
     )
-    results: list[LiveSandbox | ProtocolError] = []
-    for outcome in started:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, ProtocolError):
-            raise outcome
-        results.append(outcome)
-    return results
+    return [_outcome(one, outcome) for one, outcome in zip(copies, started, strict=True)]
 
 
 async def _started(sandboxes: Sandboxes, record: Record, failure: BaseException | None) -> LiveSandbox:
     if failure is not None:
-        await in_thread(remove_state, record.directory)
         raise failure
     return await sandboxes.start_copy(record, record.creation.timeout)
+
+
+def _outcome(record: Record, outcome: LiveSandbox | BaseException) -> LiveSandbox | ProtocolError:
+    """Gives a refusal for whatever went wrong: the other copies run, and their client must hear of them."""
+    if isinstance(outcome, LiveSandbox | ProtocolError):
+        return outcome
+    _log.error("a copy of a sandbox did not start: %s", record.id, exc_info=outcome)
+    return ProtocolError(500, "the embedded server failed: its log says why")
 
 
 @contextlib.asynccontextmanager

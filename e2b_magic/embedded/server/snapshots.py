@@ -25,7 +25,7 @@ from e2b_magic.embedded.server.blocking import in_thread
 from e2b_magic.embedded.server.protocol_errors import ProtocolError
 from e2b_magic.embedded.server.record import Record, read_private, write_private
 from e2b_magic.embedded.server.templates import BASE
-from e2b_magic.exceptions import EmbeddedServerError
+from e2b_magic.exceptions import ContainmentError, EmbeddedServerError
 
 # Whose the named snapshots are: E2B has a team's name here, of which this server has one.
 NAMESPACE = "local"
@@ -270,13 +270,13 @@ async def copied(source: Path, target: Path) -> None:
     """Copies a sandbox's files (see `copy_state`).
 
     Raises:
-        ProtocolError: The disk is full, or something changed meanwhile.
+        ProtocolError: The disk is full, something changed meanwhile, or there is no user id to give them to.
     """
     try:
         await in_thread(copy_state, source, target)
     except OSError as error:
         raise _full(error) from error
-    except MovedError as error:
+    except (MovedError, ContainmentError) as error:
         raise ProtocolError(500, str(error)) from error
 
 

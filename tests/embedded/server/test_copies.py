@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,12 @@ from e2b import Sandbox, SandboxNotFoundException
 from e2b.exceptions import SandboxException
 
 from e2b_magic.embedded import runtime
+from e2b_magic.embedded.containment.launcher import Launcher
 from e2b_magic.embedded.endpoint import Endpoint
+from e2b_magic.embedded.server import snapshots
+from e2b_magic.embedded.server.sandboxes import Sandboxes
+from e2b_magic.exceptions import ContainmentError
+from tests.embedded.in_process import InProcess
 
 pytestmark = pytest.mark.sandbox
 
@@ -51,6 +58,38 @@ def test_a_fork_is_what_the_original_was_asked_to_be(options: dict[str, Any]) ->
         assert (info.end_at - info.started_at).total_seconds() < 61
         assert fork._envd_access_token != sandbox._envd_access_token
         fork.kill()
+
+
+def test_copies_stand_that_one_beside_them_failed(
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three forks one cannot be copied and one not be started: each says so, the third runs, and nothing is left."""
+    server = InProcess(launcher, tmp_path)
+    try:
+        with Sandbox.create(**server.options) as sandbox:
+            _fail_second(monkeypatch, snapshots, "copy_state", ContainmentError("No user id is left."))
+            _fail_second(monkeypatch, Sandboxes, "start", OSError(errno.EMFILE, "Too many open files"))
+            forks = sandbox.fork(count=3, timeout=60)
+            assert [type(fork) for fork in forks].count(Sandbox) == 1
+            failures = [str(fork) for fork in forks if not isinstance(fork, Sandbox)]
+            assert any("No user id is left" in failure for failure in failures)
+            assert any("its log says why" in failure for failure in failures)
+            assert len(server.sandboxes) == 2
+            assert len(list(tmp_path.glob("i*"))) == 2
+    finally:
+        server.close()
+
+
+def _fail_second(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, failure: Exception) -> None:
+    """Has the second call of something that can fail do so."""
+    act, calls = getattr(owner, name), itertools.count(1)
+
+    def fail_once(*args: Any) -> Any:
+        if next(calls) == 2:
+            raise failure
+        return act(*args)
+
+    monkeypatch.setattr(owner, name, fail_once)
 
 
 def test_a_fork_is_of_one_moment(own_sandbox: Sandbox) -> None:
