@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from e2b_magic.project_templates import ProjectTemplate
 
 Content = str | bytes
+_READ = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +110,21 @@ def _summed(root: Path, entry: TreeEntry) -> TreeEntry:
     if entry.type == "link":
         return replace(entry, checksum=link_checksum(entry.target))
     return entry
+
+
+def begins(path: Path, size: int, checksum: str) -> bool:
+    """Whether the first bytes of a file are those of another one.
+
+    Args:
+        path: The file.
+        size: How many bytes the other one has.
+        checksum: Its SHA-256.
+    """
+    if not path.is_file() or path.stat().st_size < size:
+        return False
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(min(size, _READ)):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest() == checksum

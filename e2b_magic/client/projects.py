@@ -15,7 +15,7 @@ from e2b_magic.client.background import OnEvent
 from e2b_magic.client.history import HistoryVerbs
 from e2b_magic.client.open_transfer import OnProgress, untold
 from e2b_magic.client.options import TransferOptions, Unseen, Where
-from e2b_magic.client.project_source import Content, ProjectSource
+from e2b_magic.client.project_source import Content, ProjectSource, begins
 from e2b_magic.client.servers import ServerVerbs
 from e2b_magic.client.threads import in_thread, on_this_loop
 from e2b_magic.client.trees.scanning import Tree
@@ -206,8 +206,9 @@ class ProjectVerbs(HistoryVerbs, AwaitedTransferVerbs, ServerVerbs):
         checksums = {entry.name: entry.checksum for entry in tree.entries if entry.type != "dir"}
         found = self.ask(CompareFiles(**setup.where, checksums=checksums), setup.on_event)
         self._recorder.keep_project(setup.name, path=found["path"])
-        wanted = {*found["missing"], *found["changed"], *(found["edited"] if force else ())}
-        left = [] if force else found["edited"]
+        halves = {name for name, (size, sum_) in found["unsure"].items() if begins(tree.root / name, size, sum_)}
+        left = [name for name in found["edited"] if name not in halves and not force]
+        wanted = {*found["missing"], *found["changed"], *found["edited"]}.difference(left)
         tree.entries = [entry for entry in tree.entries if entry.type == "dir" or entry.name in wanted]
         if wanted:
             options: TransferOptions = {

@@ -2,7 +2,8 @@
 
 What was brought is written down beside the project, by name and checksum (`~/.e2b-magic/setup`), so that a later setup
 tells three things apart: a file that is there as it was brought, one that was edited in the sandbox since, and one that
-the project no longer has. Only the first kind is replaced, and only what has not been edited is removed.
+the project no longer has. Only the first kind is replaced, and only what has not been edited is removed. What is about
+to be brought is written down too: a setup that is ended on the way leaves files that nobody has edited.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import shlex
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from e2b import FileType
@@ -39,6 +40,10 @@ xargs -0r bash -c 'for file; do [ -f "$file" ] && [ ! -L "$file" ] && printf "%s
 echo
 xargs -0r bash -c 'for file; do [ -L "$file" ] && printf "%s\0%s\0" "$file" "$(readlink -- "$file")"; done; true' _ \
   < {list} | base64 -w0
+"""
+_SIZES: Final = r"""
+cd -- {path} || exit
+xargs -0r stat --printf '%s %n\0' -- < {list} | base64 -w0
 """
 _REMOVE: Final = r"""
 cd -- {path} || exit
@@ -95,8 +100,25 @@ class _Names:
         return await shell(self.lease.sandbox, self.request, script)
 
 
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """What is known of a directory's files, as checksums by name.
+
+    Attributes:
+        whole: Those that the last setup brought, which came to its end.
+        begun: Those that others have begun to bring since.
+    """
+
+    whole: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)
+
+    def has(self, name: str, checksum: str | None) -> bool:
+        """Whether a file is as a setup has brought it."""
+        return checksum is not None and checksum in (self.whole.get(name), self.begun.get(name))
+
+
 class _Manifest:
-    """What was brought into a directory, by name and checksum.
+    """Where that is kept.
 
     Args:
         lease: The sandbox.
@@ -110,16 +132,22 @@ class _Manifest:
         self._files = lease.sandbox.files
         self._user = user
 
-    async def read(self) -> dict[str, str]:
+    async def read(self) -> _Brought:
         try:
             found = json.loads(await self._files.read(self._path, user=self._user))
         except (FileNotFoundException, ValueError, RecursionError):
-            return {}  # then nothing was brought, as far as can be told, and nothing of what is there is replaced
-        pairs = found.items() if isinstance(found, dict) else ()
-        return {name: value for name, value in pairs if isinstance(value, str)}
+            return _Brought()  # nothing was brought, as far as can be told, and nothing of what is there is replaced
+        kept = found if isinstance(found, dict) else {}
+        return _Brought(_texts(kept.get("whole")), _texts(kept.get("begun")))
 
-    async def write(self, checksums: dict[str, str]) -> None:
-        await self._files.write(self._path, json.dumps(checksums), user=self._user)
+    async def write(self, brought: _Brought) -> None:
+        kept = {"whole": brought.whole, "begun": brought.begun}
+        await self._files.write(self._path, json.dumps(kept), user=self._user)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {name: text for name, text in pairs if isinstance(text, str)}
 
 
 def _records(line: str) -> list[str]:
@@ -135,20 +163,38 @@ async def _present(names: _Names, wanted: Iterable[str]) -> dict[str, str]:
     return sums | {name[2:]: link_checksum(target) for name, target in zip(pairs, pairs, strict=False)}
 
 
+async def _with_sizes(names: _Names, checksums: dict[str, str]) -> dict[str, tuple[int, str]]:
+    """Gives the sizes of those files that are there still, in bytes, beside their checksums."""
+    if not checksums:
+        return {}
+    told = [record.partition(" ") for record in _records(await names.run(_SIZES, checksums))]
+    return {name[2:]: (int(size), checksums[name[2:]]) for size, _, name in told}
+
+
 async def compare(manager: SandboxManager, request: CompareFiles, emit: Emit) -> dict[str, Any]:
-    """Gives the names that are `missing`, `changed`, `edited` and `gone`, and the directory's `path`; it is made."""
+    """Gives what `CompareFiles` says of the files, and the directory's `path`; it is made.
+
+    What is missing or changed is taken for begun from here on: whoever asks is about to bring it.
+    """
     async with leased(manager, request, emit) as lease:
         directory = await _directory(lease, request)
-        brought = await _Manifest(lease, directory, request.user).read()
-        wanted = request.checksums
-        there = await _present(_Names(lease, request, directory), [*wanted, *(brought.keys() - wanted.keys())])
+        manifest, names = _Manifest(lease, directory, request.user), _Names(lease, request, directory)
+        brought, wanted = await manifest.read(), request.checksums
+        there = await _present(names, wanted.keys() | brought.whole.keys() | brought.begun.keys())
+        missing = [name for name in wanted if name not in there]
         other = [name for name in wanted if name in there and there[name] != wanted[name]]
+        changed = [name for name in other if brought.has(name, there[name])]
+        edited = [name for name in other if name not in changed]
+        unsure = await _with_sizes(names, {name: there[name] for name in edited if name in brought.begun})
+        if begun := {name: wanted[name] for name in [*missing, *changed, *unsure]}:
+            await manifest.write(_Brought(brought.whole, brought.begun | begun))
         return {
             "path": directory,
-            "missing": [name for name in wanted if name not in there],
-            "changed": [name for name in other if there[name] == brought.get(name)],
-            "edited": [name for name in other if there[name] != brought.get(name)],
-            "gone": [name for name, sum_ in brought.items() if name not in wanted and there.get(name) == sum_],
+            "missing": missing,
+            "changed": changed,
+            "edited": edited,
+            "unsure": unsure,
+            "gone": [name for name, sum_ in there.items() if name not in wanted and brought.has(name, sum_)],
         }
 
 
@@ -166,7 +212,7 @@ async def setup(manager: SandboxManager, request: SetupProject, emit: Emit) -> d
         if request.remove:
             await _Names(lease, request, directory).run(_REMOVE, request.remove)
         if request.checksums or request.remove:
-            await _Manifest(lease, directory, request.user).write(request.checksums)
+            await _Manifest(lease, directory, request.user).write(_Brought(whole=request.checksums))
         if request.install:
             await emit(Progress(f"Installing: {request.install}"))
             await _run(manager, lease, request, request.install, emit, "The install command", cwd=directory)

@@ -16,7 +16,7 @@ import pytest
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
 from e2b_magic.embedded import runtime
-from e2b_magic.exceptions import CommandTimeoutError, InvalidRequestError, RemotePathError, SetupError
+from e2b_magic.exceptions import CommandTimeoutError, FileError, InvalidRequestError, RemotePathError, SetupError
 from e2b_magic.project_templates import find_template
 from e2b_magic.worker.protocol import Event, Output, Progress
 from tests.registries import npm_registry, python_index
@@ -111,6 +111,27 @@ def test_what_was_there_before_is_not_replaced(client: Client) -> None:
     told = _setup(client, "theirs", files={"a": "ours", "b": "ours"})
     assert "Left alone, since edited in the sandbox: a (force replaces them)" in told.progress
     assert client.read_text("theirs/a") == "theirs"
+
+
+def test_what_an_ended_setup_left_is_no_edit(client: Client) -> None:
+    """Half a file is brought again, as is one that has changed here since; what was edited after that is left alone."""
+    large = random.Random(1).randbytes(16_000_000)
+    files: dict[str, str | bytes] = {"a": "1", "b": "1", "large": large}
+    client.use_project("half")
+    end_tar = "until tar=$(pgrep -x tar); do :; done; until [ -s half/large ]; do :; done; kill -9 $tar"
+    ending = client.start_background(end_tar)
+    with pytest.raises(FileError):
+        client.setup_project("half", files=files)
+    client.wait_for_job(ending)
+    assert 0 < len(client.read_file("half/large")) < len(large)
+    client.write_file("half/b", "mine")
+    told = _setup(client, "half", files={**files, "a": "2"})
+    assert "Left alone, since edited in the sandbox: b (force replaces them)" in told.progress
+    assert client.read_file("half/large") == large
+    assert _run(client, "cat half/a half/b") == "2mine"
+    client.write_file("half/large", large[:100])
+    told = _setup(client, "half", files=files)
+    assert "Left alone, since edited in the sandbox: b, large (force replaces them)" in told.progress
 
 
 def test_a_directory_is_brought(client: Client, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class CompareFiles(_WithFiles):
 
     The answer lists names: `missing` ones, `changed` ones that are there as they were brought, `edited` ones that were
     changed there since, and `gone` ones that were brought earlier, are no longer named, and were not changed there.
+    `unsure` has those of the edited that an unfinished setup may have left as the beginning of what it brought, with
+    their sizes in bytes and checksums: whoever has the files can tell.
     """
 
     type: ClassVar[str] = "compare_files"
