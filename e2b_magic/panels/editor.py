@@ -35,6 +35,7 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.path: str | None = None
         self.project = ""
         self._wanted: tuple[str, str] | None = None
+        self._reading = 0
         self._view = view
         self._ask = ask
         self._content = b""
@@ -58,9 +59,12 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
     def unless_changed(self, act: Callable[[], object]) -> None:
         """Does what ends the editing of this text: at once, or when asked, if it has changes that are not saved."""
         if self.changed:
-            self._ask.for_yes(f"{self.path} has changes that are not saved: discard them?", "Discard", act)
+            self._ask_to_discard(act)
         else:
             act()
+
+    def _ask_to_discard(self, act: Callable[[], object]) -> None:
+        self._ask.for_yes(f"{self.path} has changes that are not saved: discard them?", "Discard", act)
 
     async def show_file(self, path: str, project: str) -> None:
         """Opens a file of a project's sandbox.
@@ -70,10 +74,14 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
             FileTooLargeError: It is too large for a page.
         """
         self._wanted = (project, path)
-        content = await self._read(path, project)
+        shown = self.text.value  # which may go: it is not changed, or whoever was asked has said so
+        content = await self._read_with_text_locked(path, project)
         if self._wanted != (project, path):  # another file was opened meanwhile, or this one deleted
             return
         text = _as_text(path, content)
+        if self.changed and self.text.value != shown:
+            self._ask_to_discard(lambda: self._view.start(lambda: self.show_file(path, project)))
+            return
         self.path, self.project = path, project
         self._content, self._opened = content, text
         self._tell_path()
@@ -85,6 +93,16 @@ class Editor(VBox):  # type: ignore[misc]  # ipywidgets has no types
         owner = f' <span class="e2b-quiet">of {html.escape(self.project)}</span>'
         self._title.value = f"<strong>{html.escape(path)}</strong>{owner}"
         self.text.tooltip = f"Text of {path}"
+
+    async def _read_with_text_locked(self, path: str, project: str) -> bytes:
+        # What is typed stays in the page until the field is left, and would go there with the old text, unseen here.
+        self._reading += 1
+        self.text.disabled = True
+        try:
+            return await self._read(path, project)
+        finally:
+            self._reading -= 1
+            self.text.disabled = self._reading > 0
 
     async def _read(self, path: str, project: str) -> bytes:
         try:

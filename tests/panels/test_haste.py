@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,30 @@ def test_a_text_that_is_not_saved_is_not_lost_unasked(files: FilesPanel, act: st
     _asked(files, "edited.txt has changes that are not saved: discard them?")
     press(files.ask.no)
     assert (files.editor.path, files.editor.text.value) == ("/home/user/kept/edited.txt", "as it shall be\n")
+
+
+def test_what_is_typed_while_a_file_is_read_is_not_lost(files: FilesPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be typed that the kernel would not hear of, and of what it hears somebody is asked."""
+    files.client.write_file("other.txt", "other\n")
+    press(files.editor.save_button)
+    until(lambda: not files.editor.changed)
+    read, begun, go_on = files.client.aread_file, threading.Event(), threading.Event()
+
+    async def read_slowly(*given: Any, **options: Any) -> bytes:
+        begun.set()
+        await asyncio.to_thread(go_on.wait, 30)
+        return await read(*given, **options)
+
+    monkeypatch.setattr(files.client, "aread_file", read_slowly)
+    files._open("/home/user/other.txt")
+    assert begun.wait(30)
+    assert files.editor.text.disabled
+    files.editor.text.set_state({"value": "typed meanwhile\n"})
+    go_on.set()
+    _asked(files, "edited.txt has changes that are not saved: discard them?")
+    assert (files.editor.text.value, files.editor.text.disabled) == ("typed meanwhile\n", False)
+    press(files.ask.yes)
+    until(lambda: files.editor.text.value == "other\n")
 
 
 def test_a_text_goes_along_when_its_file_is_renamed(files: FilesPanel) -> None:
