@@ -20,6 +20,9 @@ _VARIABLES = (
     *("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
     *("PIP_CERT", "NPM_CONFIG_CAFILE"),
 )
+# Debian and its kin mark their Python as theirs, so that pip refuses to install anything (PEP 668). A sandbox's layer
+# over /usr is its own: nothing of the system can be broken there, and E2B's own template has no such mark.
+_PACKAGES = {"PIP_BREAK_SYSTEM_PACKAGES": "1"}
 # Where systems keep in one file whom they trust: Debian's family, Red Hat's, SUSE's, Alpine's.
 _SYSTEMS = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -39,7 +42,7 @@ def environment_of(sandbox_id: str, creation: Creation, *, trusting: bool = Fals
     """
     own = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id, "E2B_TEMPLATE_ID": creation.template}
     certificates = dict.fromkeys(_VARIABLES, CERTIFICATES) if trusting else {}
-    return {**proxy_variables(), **certificates, **creation.envs, **own}
+    return {**proxy_variables(), **_PACKAGES, **certificates, **creation.envs, **own}
 
 
 async def trust(contained: Sandbox, creation: Creation, authority: Authority) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,6 +41,21 @@ def test_a_sandbox_knows_where_it_is(options: dict[str, Any]) -> None:
     with Sandbox.create(**options, envs={"OWN": "value", "E2B_SANDBOX_ID": "forged"}) as sandbox:
         told = sandbox.commands.run("echo $E2B_SANDBOX $E2B_SANDBOX_ID $E2B_TEMPLATE_ID $OWN").stdout
         assert told == f"true {sandbox.sandbox_id} base value\n"
+
+
+def test_pip_installs_also_into_a_python_that_is_the_systems(own_sandbox: Sandbox) -> None:
+    """What pip installs can be imported, although Debian's mark (PEP 668) forbids it outside of a sandbox."""
+    if own_sandbox.commands.run("python3 -m pip --version || echo none").stdout == "none\n":
+        pytest.skip("this machine's Python has no pip")
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("greeting.py", "HELLO = 'hello'\n")
+        archive.writestr("greeting-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1\n")
+        archive.writestr("greeting-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("greeting-1.dist-info/RECORD", "")
+    own_sandbox.files.write("greeting-1-py3-none-any.whl", wheel.getvalue())
+    own_sandbox.commands.run("python3 -m pip install --quiet --no-index greeting-1-py3-none-any.whl")
+    assert own_sandbox.commands.run("python3 -c 'import greeting; print(greeting.HELLO)'").stdout == "hello\n"
 
 
 def test_time_ends_a_sandbox(options: dict[str, Any]) -> None:
