@@ -28,7 +28,7 @@ class HistoryVerbs(Verbs, ABC):
         status: Status | None = None,
         text: str | None = None,
         since: float | None = None,
-        limit: int = 50,
+        limit: int | None = 50,
         before: str | None = None,
     ) -> list[ExecutionResult]:
         """Gives executions of the last seven days, newest first.
@@ -38,7 +38,7 @@ class HistoryVerbs(Verbs, ABC):
             status: Only those that ended so.
             text: Only those whose command contains this.
             since: Only those that began at or after this time, in seconds since the epoch.
-            limit: How many at most.
+            limit: How many at most; None for all.
             before: Only those older than the execution of this id: give the last id of a page to get the next.
         """
         if project is not None:

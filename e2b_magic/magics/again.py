@@ -19,7 +19,7 @@ from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Text
 from e2b_magic.magics.options import environment, local_paths, seconds, values_of
-from e2b_magic.magics.past import FILTERS, chosen_record, recent_ids, wanted_records
+from e2b_magic.magics.past import FILTERS, at_most, chosen_record, recent_ids, wanted_records
 from e2b_magic.quantities import counted
 from e2b_magic.terminal import one_line
 
@@ -167,6 +167,7 @@ COMMANDS = (
             ),
             Argument(names=("--force",), summary="replace a file that is there"),
             *FILTERS,
+            at_most("only the newest N; all when left out"),
             Argument(names=("--text",), metavar="TEXT", summary="only commands that contain it"),
             Argument(
                 names=("file",),

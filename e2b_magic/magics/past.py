@@ -24,7 +24,7 @@ ID_SHOWN: Final = 8
 
 
 def wanted_records(context: Context, arguments: argparse.Namespace) -> list[ExecutionResult]:
-    """Gives the past executions that `FILTERS` leave."""
+    """Gives the past executions that `FILTERS` and `at_most` leave."""
     from e2b_magic.records import Status
 
     client = context.client
@@ -114,6 +114,12 @@ _COLUMNS: Final[tuple[Column[ExecutionResult], ...]] = (
     Column("command", lambda record: record.command),
 )
 
+
+def at_most(summary: str, default: int | None = None) -> Argument:
+    """Gives the option that says how many executions are wanted."""
+    return Argument(names=("-n", "--limit"), metavar="N", convert=whole_number, default=default, summary=summary)
+
+
 FILTERS: Final = (
     PROJECT,
     Argument(names=("--all",), summary="of every project"),
@@ -124,7 +130,6 @@ FILTERS: Final = (
         summary="only what ended so",
     ),
     Argument(names=("--since",), metavar="TIME", convert=seconds, summary="only the last 30m, 2h, 3d"),
-    Argument(names=("-n", "--limit"), metavar="N", convert=whole_number, default=20, summary="how many; 20 at first"),
     Argument(
         names=("--before",),
         metavar="ID",
@@ -132,14 +137,18 @@ FILTERS: Final = (
         summary="only what is older than this one, for the next page",
     ),
 )
-"""The options that choose among past executions."""
+"""The options that choose among past executions, beside `at_most`."""
 
 COMMANDS = (
     Command(
         name="history",
         summary="List what was run, newest first",
         run=history,
-        arguments=(*FILTERS, Argument(names=("text",), metavar="TEXT", summary="only commands that contain it")),
+        arguments=(
+            *FILTERS,
+            at_most("how many; 20 at first", default=20),
+            Argument(names=("text",), metavar="TEXT", summary="only commands that contain it"),
+        ),
         examples=("%e2b history", "failed = %e2b history --all --status failed --since 1d pytest"),
         notes=(
             "The value is a list of ExecutionResult, output included; `to_frame()` makes a DataFrame of it.",

@@ -109,7 +109,7 @@ class Store:
         status: Status | None = None,
         text: str | None = None,
         since: float | None = None,
-        limit: int = 50,
+        limit: int | None = 50,
         before: str | None = None,
     ) -> list[ExecutionResult]:
         """Gives executions, newest first.
@@ -119,7 +119,7 @@ class Store:
             status: Only those that ended so.
             text: Only those whose command contains this.
             since: Only those that began at or after this time, in seconds since the epoch.
-            limit: How many at most.
+            limit: How many at most; None for all.
             before: Only those older than the execution of this id.
         """
 
@@ -127,7 +127,8 @@ class Store:
             return (status is None or record.status is status) and (text is None or text in record.command)
 
         found: list[ExecutionResult] = []
-        for record in self._executions.newest(project, before, _PAGE if status or text else min(_PAGE, limit)):
+        page = _PAGE if status or text or limit is None else min(_PAGE, limit)
+        for record in self._executions.newest(project, before, page):
             if len(found) == limit or (since is not None and record.started_at < since):
                 break
             if wanted(record):

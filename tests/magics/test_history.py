@@ -104,6 +104,15 @@ def test_a_slip_at_exporting_is_told(notebook: Notebook, line: str, told: str) -
     assert told in cell.stderr
 
 
+def test_an_export_holds_all_of_it(notebook: Notebook, tmp_path: Path) -> None:
+    """An export is the whole history, where `history` shows a page; `-n` gives the newest; the fields are in order."""
+    for number in range(25):
+        notebook(f"%e2b run --no-cache --quiet echo {number}")
+    assert notebook(f"%e2b export {tmp_path / 'all.json'}").stdout.startswith("Wrote 25 executions ")
+    assert notebook(f"%e2b export -n 2 {tmp_path / 'two.csv'}").stdout.startswith("Wrote 2 executions ")
+    assert list(json.loads((tmp_path / "all.json").read_text())[0])[:3] == ["id", "project", "command"]
+
+
 def test_without_a_file_the_text_is_the_value(notebook: Notebook) -> None:
     """`export` alone gives JSON; `--format` another text."""
     notebook("%e2b run hello")
