@@ -9,6 +9,7 @@ would for a ThreadPoolExecutor's threads.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import queue
 import threading
@@ -21,6 +22,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from e2b_magic.exceptions import ConfigurationError, InvalidRequestError
 from e2b_magic.worker.protocol import Emit, Event
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 OnEvent = Callable[[Event], None]
 
@@ -29,6 +32,9 @@ PENDING_EVENTS = 256
 _BATCH = PENDING_EVENTS // 4
 INTERRUPT_LIMIT = 1.9
 """How long an interrupted job may take to end, in seconds, before its waiter goes on without it."""
+CLOSE_LIMIT = INTERRUPT_LIMIT + 1.0
+"""How long all may take to end when the loop is closed, in seconds."""
+_JOB = "e2b-magic job"
 _TICK = 0.1  # a bound on every wait: on Windows a thread in a lock without timeout does not feel Ctrl-C
 
 
@@ -77,7 +83,7 @@ class Job(Generic[T]):
         if self._outcome.done():  # it was cancelled before anybody waited for it
             return
         self._room = asyncio.Semaphore(PENDING_EVENTS)
-        self._task = self._loop.create_task(self._run(self._work))
+        self._task = self._loop.create_task(self._run(self._work), name=_JOB)
 
     async def _run(self, work: Callable[[Emit], Coroutine[Any, Any, T]]) -> None:
         self._began = True
@@ -267,22 +273,35 @@ class BackgroundLoop:
             )
         if self._loop is None:
             loop = _new_event_loop()
-            thread = threading.Thread(target=loop.run_forever, name="e2b-magic", daemon=True)
+            thread = threading.Thread(target=_serve, args=(loop,), name="e2b-magic", daemon=True)
             thread.start()
             self._loop, self._thread = loop, thread
             BackgroundLoop._process = os.getpid()
         return self._loop
 
     def close(self, last: Callable[[], Awaitable[None]]) -> None:
-        """Ends every job, awaits `last` on the loop, and ends the thread."""
+        """Ends every job, awaits `last` on the loop, and ends the thread.
+
+        What has not ended after `CLOSE_LIMIT` is told in the log; the thread goes on for it, and ends when it does.
+        """
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_end_all(last), loop).result(timeout=2 * INTERRUPT_LIMIT)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        ending = asyncio.run_coroutine_threadsafe(_end_all(last), loop)
+        ending.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        thread.join(CLOSE_LIMIT)
+        if not thread.is_alive():
+            ending.result()
+            return
+        jobs = sum(task.get_name() == _JOB for task in asyncio.all_tasks(loop))
+        what = f"{jobs} of its requests" if jobs else "its connections"
+        _log.warning("closed, but %s did not end within %.1f s, and may go on in a sandbox", what, CLOSE_LIMIT)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
 
 
 async def _end_all(last: Callable[[], Awaitable[None]]) -> None:
@@ -292,5 +311,7 @@ async def _end_all(last: Callable[[], Awaitable[None]]) -> None:
     if others:
         await asyncio.wait(others, timeout=INTERRUPT_LIMIT)
     await last()
+    if others:
+        await asyncio.wait(others)  # a loop that is closed before would complain of each
     # What the HTTP clients have left half read ends on its own loop, or Python complains that nobody ended it.
     await asyncio.get_running_loop().shutdown_asyncgens()

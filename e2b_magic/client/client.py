@@ -74,11 +74,16 @@ class Client(
         self.clear_cache()
 
     def close(self) -> None:
-        """Ends what runs and lets go of the store; sandboxes live on until their time is over."""
+        """Ends what runs and lets go of the store; sandboxes live on until their time is over.
+
+        What does not end within three seconds is told in one line of the log, and not waited for.
+        """
         self._closed = True
-        self._background.close(self._work.caller.close)
-        self.store.close()
-        self.changes.announce(Closed())
+        try:
+            self._background.close(self._work.caller.close)
+        finally:
+            self.store.close()
+            self.changes.announce(Closed())
 
     def _reconfigure(self, configuration: Configuration) -> None:
         self._background.close(self._work.caller.close)

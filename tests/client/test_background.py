@@ -79,6 +79,41 @@ def test_closing_ends_every_job_and_the_thread() -> None:
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.parametrize("what", ["1 of its requests", "its connections"])
+def test_what_does_not_end_is_named_and_not_waited_for(
+    what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`close` returns whatever goes on, and says what; the thread ends when that has."""
+    monkeypatch.setattr("e2b_magic.client.background.INTERRUPT_LIMIT", 0.1)
+    monkeypatch.setattr("e2b_magic.client.background.CLOSE_LIMIT", 0.2)
+    before, begun, last_words = set(threading.enumerate()), threading.Event(), threading.Event()
+
+    async def clear_away() -> None:
+        await asyncio.to_thread(last_words.wait, 30)
+
+    async def slow_to_end(emit: Emit) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await clear_away()
+
+    background = BackgroundLoop()
+    if "requests" in what:
+        background.submit(slow_to_end).begin()
+        assert begun.wait(30)
+    else:
+        background.hand_over(lambda loop: None)
+    background.close(_nothing if "requests" in what else clear_away)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"closed, but {what} did not end within 0.2 s, and may go on in a sandbox"
+    ]
+    last_words.set()
+    (loop_thread,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "e2b-magic"]
+    loop_thread.join(30)
+    assert not loop_thread.is_alive()
+
+
 def test_a_cancellation_is_felt_by_a_job_that_begins_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that another thread begins while it is being cancelled does not run."""
     ran, beginning = threading.Event(), list[threading.Thread]()

@@ -22,6 +22,7 @@ from e2b_magic.exceptions import (
     InvalidRequestError,
     SandboxGoneError,
     SandboxUnreachableError,
+    StoreError,
 )
 from e2b_magic.records import ExecutionResult, Status, new_execution_id
 from e2b_magic.worker.caller import FakeCaller
@@ -423,6 +424,23 @@ def test_a_closed_client_says_so(configuration: Configuration, caller: FakeCalle
     client.close()
     with pytest.raises(InvalidRequestError, match="closed"):
         client.execute_command("hello")
+
+
+def test_the_store_is_closed_whatever_else_fails(
+    configuration: Configuration, caller: FakeCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that fails at the end keeps neither the store open nor the failure to itself."""
+
+    async def fail() -> None:
+        raise ConnectionError("no more")
+
+    client = Client(configuration, caller=caller)
+    client.execute_command("hello")
+    monkeypatch.setattr(caller, "close", fail)
+    with pytest.raises(ConnectionError, match="no more"):
+        client.close()
+    with pytest.raises(StoreError, match="the store is closed"):
+        client.get_execution_history()
 
 
 def test_secrets_are_in_no_frame(client: Client, caller: FakeCaller) -> None:
