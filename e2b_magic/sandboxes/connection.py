@@ -104,9 +104,9 @@ async def connect(configuration: Configuration) -> Connection:
         )
     from e2b_magic.embedded.runtime import Endpoint, ensure
 
-    def start() -> tuple[Endpoint, int]:
+    def start() -> Endpoint:
         try:
-            endpoint = ensure(configuration.directory / "embedded")
+            return ensure(configuration.directory / "embedded")
         except OSError as error:
             raise ConfigurationError(
                 f"The embedded server cannot write to {configuration.directory} ({error.strerror}): set "
@@ -116,15 +116,14 @@ async def connect(configuration: Configuration) -> Connection:
             if not isinstance(error.__cause__, OSError):  # then it is not the directory that is at fault
                 raise
             raise ConfigurationError(f"{error}, or E2B_API_KEY to use E2B's cloud") from None
-        return endpoint, os.pidfd_open(endpoint.pid)
 
     _bypass_proxy()
-    endpoint, process = await asyncio.to_thread(start)
+    endpoint = await asyncio.to_thread(start)
     return Connection(
         backend=EMBEDDED,
         api_key=ApiKey(endpoint.api_key),
         domain="localhost",
         api_url=endpoint.url,
         sandbox_url=endpoint.url,
-        process=process,
+        process=os.pidfd_open(endpoint.pid),  # not in the thread: who is cancelled would never have it, to close it
     )
