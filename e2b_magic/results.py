@@ -40,7 +40,7 @@ class Readable:
         return self.status == "success"
 
     def lines(self) -> list[str]:
-        """Gives the lines of the standard output, without their ends."""
+        """Gives the lines of the standard output, without their ends; where its middle was left out, a line says so."""
         return self.stdout.splitlines()
 
     def json(self) -> Any:
@@ -63,10 +63,14 @@ class Readable:
 
         Args:
             options: What `csv.DictReader` takes: `delimiter`, `fieldnames` and more.
+
+        Raises:
+            InvalidRequestError: Rows are missing, since the output was too long to be kept whole.
         """
         import csv
         import io
 
+        _refuse_gaps(self._record)
         return list(csv.DictReader(io.StringIO(self.stdout, newline=""), **options))
 
     def to_frame(self, **options: Any) -> Any:
@@ -77,7 +81,7 @@ class Readable:
 
         Raises:
             ConfigurationError: pandas is not installed.
-            InvalidRequestError: The output cannot be read so.
+            InvalidRequestError: The output cannot be read so, or was too long to be kept whole.
         """
         import io
 
@@ -87,6 +91,7 @@ class Readable:
             import pandas as pd
         except ImportError:
             raise ConfigurationError("to_frame needs pandas: install it, or use csv(), which gives dicts") from None
+        _refuse_gaps(self._record)
         try:
             return pd.read_csv(io.StringIO(self.stdout), **options)
         except ValueError as error:  # which pandas derives its errors from
@@ -131,19 +136,38 @@ class Readable:
         """Gives one line, and the output folded below it: it has been shown when it came."""
         line = f"<code>{html.escape(repr(self)[1:-1])}</code>"
         told = (("stdout", self.stdout), ("stderr", self.stderr))
-        streams = "".join(_stream(text, name) for name, text in told if text)
+        streams = "".join(_stream(text, name, gap=_has_gap(self._record, text)) for name, text in told if text)
         return f"<details><summary>{line}</summary>{streams}</details>" if streams else line
 
 
-def _stream(text: str, name: str) -> str:
+def _stream(text: str, name: str, *, gap: bool) -> str:
     from e2b_magic.colours import to_html
     from e2b_magic.output import OutputBuffer
 
     buffer = OutputBuffer(HTML_SHOWN)
     buffer.append(text)
-    rest = f"<em>the whole of it is in .{name}</em>" if buffer.truncated else ""
+    kept = f"more of it is in .{name}, and its middle was not kept" if gap else f"the whole of it is in .{name}"
+    rest = f"<em>{kept}</em>" if buffer.truncated else ""
     border = ' style="border-left:3px solid #e75c58;padding-left:5px"' if name == "stderr" else ""
     return f"<pre{border}>{to_html(buffer.text())}</pre>{rest}"
+
+
+def _has_gap(result: ExecutionResult, text: str) -> bool:
+    """Whether it is this one of a result's streams that was cut, or lost, and not the other alone."""
+    from e2b_magic.output import HALF
+
+    return result.truncated and not 0 < len(text) <= 2 * HALF
+
+
+def _refuse_gaps(result: ExecutionResult) -> None:
+    # Rows that are missing from a table are seen by nobody, and a sum over the rest is wrong.
+    from e2b_magic.exceptions import InvalidRequestError
+
+    if _has_gap(result, result.stdout):
+        raise InvalidRequestError(
+            "Rows are missing: the output was too long to be kept, and its middle was left out. Write it to a file in "
+            "the sandbox (… > rows.csv), and bring that here: %e2b get rows.csv, or client.download"
+        )
 
 
 def _why(result: ExecutionResult) -> str:

@@ -18,6 +18,7 @@ from e2b_magic.exceptions import (
     ConfigurationError,
     InvalidRequestError,
 )
+from e2b_magic.output import OutputBuffer
 from e2b_magic.records import ExecutionResult
 
 
@@ -53,6 +54,20 @@ def test_what_is_no_json_is_told() -> None:
         _result(stdout="oops").json()
     with pytest.raises(InvalidRequestError, match="its middle was left out"):
         _result(stdout="[1,", truncated=True).json()
+
+
+def test_rows_are_never_missing_unnoticed() -> None:
+    """A table whose middle was not kept is refused, with the way to the whole; the repr and the view tell of it too."""
+    pytest.importorskip("pandas")
+    buffer = OutputBuffer()
+    buffer.append("number\n" + "1234567\n" * 2_000_000)
+    cut = _result(stdout=buffer.text(), truncated=True)
+    for read in (cut.csv, cut.to_frame):
+        with pytest.raises(InvalidRequestError, match=r"Rows are missing: .* > rows.csv.*%e2b get rows.csv"):
+            read()
+    assert repr(cut) == "<success: exit 0, 1.00 s, web on no sandbox, output shortened>"
+    assert "more of it is in .stdout, and its middle was not kept" in cut._repr_html_()
+    assert _result(stdout="a\n1\n", stderr=buffer.text(), truncated=True).csv() == [{"a": "1"}]
 
 
 @pytest.mark.parametrize(

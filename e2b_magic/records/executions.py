@@ -102,4 +102,5 @@ class ExecutionResult(Record, Readable):
         where = f"{self.project} on {self.backend or 'no sandbox'}"
         how = "cached" if self.cached else f"{self.duration:.2f} s"
         code = "" if self.exit_code is None else f" exit {self.exit_code},"
-        return f"<{self.status}:{code} {how}, {where}>"
+        gap = ", output shortened" if self.truncated else ""
+        return f"<{self.status}:{code} {how}, {where}{gap}>"
