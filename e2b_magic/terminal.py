@@ -29,6 +29,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
+def plain(text: str) -> str:
+    """Gives a text without control sequences, colours among them."""
+    return _SEQUENCE.sub("", text)
+
+
 def one_line(text: str) -> str:
     """Gives a text as one printable line; what is not printable is shown as an escape, as in a Python string."""
     joined = " ".join(text.split("\n")).strip()

@@ -26,12 +26,15 @@ from e2b_magic.magics.options import (
     working_directory,
 )
 from e2b_magic.quantities import span
+from e2b_magic.terminal import one_line, plain
 
 if TYPE_CHECKING:
     from e2b_magic.records import BackgroundJob, ExecutionResult
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
+_LAST_WORDS: Final = 200
+"""How much of the last line of a command that failed unseen its error holds, in characters."""
 _LEFT_RUNNING: Final = re.compile(r"(?<![&|>\\])&\s*$")
 
 
@@ -89,16 +92,28 @@ def _execute(
             raise UsageError(f"{', '.join(given)} cannot be had with --bg: %e2b logs JOB shows a job's output")
         return jobs.start(context, arguments, command)
     raises = context.raise_on_error and not arguments.no_raise
+    failure: CommandError | None = None
     try:
         result = _run(context, arguments, command, cachable=cachable)
+        if raises:
+            result.check()
     except CommandError as error:
-        if error.result is not None:
-            _keep(context, arguments, error.result)
-        if raises or error.result is None:
+        if error.result is None:
             raise
-        return error.result
+        result, failure = error.result, error
     _keep(context, arguments, result)
-    return result.check() if raises else result
+    if failure is None or not raises:
+        return result
+    raise _with_last_words(failure, result) if arguments.quiet else failure
+
+
+def _with_last_words(failure: CommandError, result: ExecutionResult) -> CommandError:
+    """Gives an error that tells also why, which `--quiet` has shown to nobody."""
+    lines = (result.stderr or result.stdout).strip().splitlines()
+    if not lines:
+        return failure
+    said = one_line(plain(lines[-1]))[:_LAST_WORDS]
+    return type(failure)(f"{failure}: {said} (%e2b show has all that it wrote)", result)
 
 
 def _run(context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool) -> ExecutionResult:
@@ -173,7 +188,7 @@ _OPTIONS = (
     Argument(names=("--no-cache",), summary="neither look for a stored result nor store this one"),
     Argument(names=("--refresh",), summary="run it though a result is stored, and store the new one"),
     Argument(names=("--no-raise",), summary="give the result of a command that fails, instead of an error"),
-    Argument(names=("--quiet",), summary="show no output; the result has it"),
+    Argument(names=("--quiet",), summary="show no output; the result has it, and an error its last line"),
     Argument(names=("--out",), metavar="VAR", convert=variable_name, summary="put the standard output into a variable"),
     Argument(names=("--err",), metavar="VAR", convert=variable_name, summary="put the standard error into a variable"),
     Argument(

@@ -170,6 +170,23 @@ def test_quiet_shows_nothing(notebook: Notebook) -> None:
     assert notebook("r.stdout").value == "hello\n"
 
 
+def test_a_quiet_failure_tells_why(notebook: Notebook, caller: FakeCaller) -> None:
+    """What `--quiet` has shown to nobody ends in the error, with the way to the rest; variables are set even so."""
+
+    async def fails(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        await emit(Output("stderr", "Traceback:\nValueError: no \x1b[31msuch\x1b[0m column\n\n"))
+        return {"exit_code": 1, "stdout": "", "stderr": "", "truncated": False}
+
+    caller.answers["execute_command"] = fails
+    told = "The command exited with code 1: ValueError: no such column (%e2b show has all that it wrote)"
+    cell = notebook("%e2b run --quiet --err said x")
+    assert isinstance(cell.error, CommandFailedError)
+    assert str(cell.error) == told
+    assert notebook("said").value.startswith("Traceback:")
+    assert str(notebook("%e2b run x").error) == "The command exited with code 1"
+    assert notebook("%e2b run --quiet --no-raise x").error is None
+
+
 def test_a_script_is_run_as_it_stands(notebook: Notebook, caller: FakeCaller) -> None:
     """A cell reaches bash to the letter: no brace and no dollar is expanded."""
     notebook("x = 1")
