@@ -11,14 +11,16 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from e2b_magic.exceptions import StoreBusyError, StoreError
 from e2b_magic.store.damage import identity_of, set_aside_leftovers
 from e2b_magic.store.failures import BUSY, DAMAGED, code_of
 from e2b_magic.store.opening import PAUSE, PatientConnection, open_connection
+
+T = TypeVar("T")
 
 _RECENT = 0.02
 """How old, in seconds, a look may be whether the file is still the same, where nothing is read or written."""
@@ -28,7 +30,7 @@ _inherited: list[PatientConnection] = []
 
 
 class Connection:
-    """Gives cursors on the file, inside transactions, one thread at a time.
+    """Reads and changes the file, one thread at a time.
 
     Args:
         path: The file; its directory is made when missing.
@@ -47,91 +49,73 @@ class Connection:
         self._looked = 0.0  # when it was seen last that the file is the same, on the monotonic clock
         _all.add(self)
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Gives the connection, outside any transaction of its own.
+    # Both are given what to do, and give out no context: Python has room for a Ctrl-C between the steps of a context
+    # manager that is written in Python, and the lock would stay taken. A lock's own `with` has none.
+
+    def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Gives what a question brings, asked outside any transaction of its own.
+
+        Args:
+            question: Asks the connection that it is given.
 
         Raises:
             StoreError: The file cannot be read.
         """
         with self._lock:
             try:
-                yield self._open()
+                return question(self._open())
             except (sqlite3.Error, OSError) as error:
                 raise self._as_store_error(error) from error
 
-    @contextmanager
-    def writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
-        """Gives the connection inside a transaction that is committed at the end, or undone on an error.
+    def write(self, change: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:
+        """Gives what a change gives, made in a transaction that is committed at its end, or undone on an error.
 
         Args:
+            change: Changes the file by the connection that it is given.
             patience: How long to wait for another process, in seconds; the timeout when None.
 
         Raises:
             StoreError: The file cannot be written.
             StoreBusyError: Another process held it for longer.
         """
-        lock = self._begin(self._busy_timeout if patience is None else patience)
-        try:
-            raw, level = self._open(writable=True), self._depth
-            try:
-                yield raw
-                self._commit(raw, level)
-            except BaseException as error:
-                self._undo(raw, level)
-                if isinstance(error, sqlite3.Error | OSError):
-                    raise self._as_store_error(error) from error
-                raise
-        finally:
-            lock.release()
-
-    def _begin(self, patience: float) -> threading.RLock:
-        """Takes the lock, which the caller releases, and begins a transaction, or goes one deeper into it."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (self._busy_timeout if patience is None else patience)
         while True:
-            lock = self._lock
-            lock.acquire()
-            level = self._depth
-            try:
-                if self._try_to_begin(late=time.monotonic() >= deadline):
-                    return lock
-            except BaseException:
-                self._depth = level if self._raw is not None else 0
-                lock.release()
-                raise
-            lock.release()
+            late = time.monotonic() >= deadline
+            with self._lock:
+                raw, level, begun = self._raw, self._depth, False
+                try:
+                    raw = self._open(writable=True)
+                    begun = self._begin(raw)
+                    value = change(raw)
+                    self._commit(raw, level)
+                except BaseException as error:
+                    if raw is not None and raw is self._raw:
+                        # Here, since a Ctrl-C may come at a function's beginning, and nothing would ever be committed.
+                        self._depth = level
+                        self._commits += begun  # what was read inside the transaction does not hold
+                        if raw.in_transaction and level == 0:
+                            raw.execute("ROLLBACK")
+                    if not isinstance(error, sqlite3.Error | OSError):
+                        raise
+                    if begun or late or code_of(error) not in BUSY:
+                        raise self._as_store_error(error) from error
+                else:
+                    return value
             time.sleep(PAUSE)
 
-    def _try_to_begin(self, *, late: bool) -> bool:
-        try:
-            raw = self._open(writable=True)
-            if self._depth == 0:
-                if raw.in_transaction:  # left by a Ctrl-C that came between two steps
-                    raw.execute("ROLLBACK")
-                raw.execute_at_once("BEGIN IMMEDIATE")
-        except (sqlite3.Error, OSError) as error:
-            if code_of(error) in BUSY and not late:
-                return False
-            raise self._as_store_error(error) from error
+    def _begin(self, raw: PatientConnection) -> bool:
+        if self._depth == 0:
+            raw.execute_at_once("BEGIN IMMEDIATE")
         self._depth += 1
         return True
 
     def _commit(self, raw: PatientConnection, level: int) -> None:
         if raw is not self._raw:
             raise StoreError(f"{self.path}: the process was forked, or the store closed, inside a transaction")
-        if level == 1:
+        if level == 0:
             raw.execute("COMMIT")
             self._commits += 1
-        self._depth = level - 1
-
-    def _undo(self, raw: PatientConnection, level: int) -> None:
-        if raw is not self._raw:
-            return
-        self._depth = level - 1
-        if self._depth == 0:
-            if raw.in_transaction:  # SQLite undoes it by itself on a full disk
-                raw.execute("ROLLBACK")
-            self._commits += 1  # what was read inside the transaction does not hold
+        self._depth = level
 
     def state(self) -> tuple[int, int]:
         """Gives a value that stays the same as long as nobody, here or elsewhere, has changed `Dict`.
@@ -164,8 +148,7 @@ class Connection:
                     raise self._as_store_error(error) from error
             else:
                 return
-        with self.writing() as raw:  # which lets go of the lock while it waits
-            raw.execute(statement, values)
+        self.write(lambda raw: raw.execute(statement, values))  # which lets go of the lock while it waits
 
     def close(self) -> None:
         """Closes the connection for good."""
@@ -195,6 +178,8 @@ class Connection:
             # another process, would be acknowledged and lost.
             identity = raw.identity if self._depth else identity_of(self._path)
             if raw.identity == identity and (raw.writable or not writable or self._depth):
+                if raw.in_transaction and not self._depth:  # left by a Ctrl-C that came between two steps
+                    raw.execute("ROLLBACK")
                 return raw
             self._drop()
             if identity not in (None, raw.identity):
@@ -213,9 +198,9 @@ class Connection:
         return open_connection(self.path, self._busy_timeout, writable=writable)
 
     def _drop(self) -> None:
-        if self._raw is not None:
-            self._raw.close()
-        self._raw, self._depth = None, 0
+        raw, self._raw, self._depth = self._raw, None, 0
+        if raw is not None:
+            raw.close()
 
     def _after_fork(self) -> None:
         """Begins anew in a child: its lock may be held by a thread that only the parent has."""

@@ -71,11 +71,13 @@ class Executions:
         self._journaled = 0
         if self._kv.journal_is_empty():
             return
-        with self._kv.transaction(patience):
-            for value, at in self._kv.take_journal(self._keys.owner):
-                data = self._whole(value, {})
-                if data is not None:
-                    self._place(data, at)
+        self._kv.transaction(self._place_all, patience)
+
+    def _place_all(self) -> None:
+        for value, at in self._kv.take_journal(self._keys.owner):
+            data = self._whole(value, {})
+            if data is not None:
+                self._place(data, at)
 
     def _place(self, data: Data, at: float) -> None:
         keys, pending = self._keys, self._keys.pending(data["id"])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from e2b_magic.store.connection import Connection
 from e2b_magic.store.schema import ALIVE, JOINED, Kind
+
+T = TypeVar("T")
 
 SPACE = 256 * 1024 * 1024
 """The size limit unless another is given, in bytes of keys and values."""
@@ -89,13 +90,14 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
     def __repr__(self) -> str:
         return f"<KeyValueStore {str(self.path)!r}>"
 
-    def transaction(self, patience: float | None = None) -> AbstractContextManager[sqlite3.Connection]:
-        """Gives a context in which several reads and writes happen as one, or not at all.
+    def transaction(self, steps: Callable[[], T], patience: float | None = None) -> T:
+        """Gives what several reads and writes give that happen as one, or not at all.
 
         Args:
+            steps: Makes them, by this mapping's methods.
             patience: How long to wait for another process, in seconds; the busy timeout when None.
         """
-        return self._connection.writing(patience)
+        return self._connection.write(lambda _: steps(), patience)
 
     def state(self) -> tuple[int, int]:
         """Gives a value that stays the same as long as nobody has changed a key; expiry is not a change."""
@@ -103,8 +105,8 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
 
     def read(self, key: str | bytes) -> tuple[bytes, float] | None:
         """Gives a value and when it expires, in seconds since the epoch; None when there is none, or not any more."""
-        with self._connection.reading() as raw:
-            row = raw.execute(_READ, {"key": _bytes(key), "now": self._clock()}).fetchone()
+        asked = {"key": _bytes(key), "now": self._clock()}
+        row = self._connection.read(lambda raw: raw.execute(_READ, asked).fetchone())
         return None if row is None else (bytes(row[0]), float("inf") if row[1] is None else row[1])
 
     def __getitem__(self, key: str | bytes) -> bytes:
@@ -135,8 +137,10 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             at: Since when it lives, in seconds since the epoch; since now when None.
         """
         name, now = _bytes(key), self._clock() if at is None else at
-        with self._connection.writing() as raw:
-            raw.execute("REPLACE INTO Dict (key, value) VALUES (?, ?)", (name, _bytes(value)))
+        stored = _bytes(value)
+
+        def put(raw: sqlite3.Connection) -> None:
+            raw.execute("REPLACE INTO Dict (key, value) VALUES (?, ?)", (name, stored))
             if kind is not Kind.KEPT or lifetime is not None:
                 ends = None if lifetime is None else now + lifetime
                 raw.execute(
@@ -144,6 +148,8 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
                     (int(kind), ends, lifetime, now, name),
                 )
             self._make_room(raw)
+
+        self._connection.write(put)
 
     def __delitem__(self, key: str | bytes) -> None:
         if not self.discard(key):
@@ -158,26 +164,26 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
 
     def _keys(self, after: bytes, *, inclusive: bool) -> list[bytes]:
         # In pages, each a transaction of its own: an iteration that somebody leaves unfinished holds nothing up.
-        with self._connection.reading() as raw:
-            rows = raw.execute(
-                f"SELECT Dict.key {JOINED} WHERE Dict.key {'>=' if inclusive else '>'} :after AND {ALIVE} "
-                "ORDER BY Dict.key LIMIT 500",
-                {"after": after, "now": self._clock()},
-            ).fetchall()
+        rows = self._rows(
+            f"SELECT Dict.key {JOINED} WHERE Dict.key {'>=' if inclusive else '>'} :after AND {ALIVE} "
+            "ORDER BY Dict.key LIMIT 500",
+            {"after": after, "now": self._clock()},
+        )
         return [bytes(row[0]) for row in rows]
 
     def __len__(self) -> int:
-        with self._connection.reading() as raw:
-            (count,) = raw.execute(
-                f"SELECT count(*) {JOINED} WHERE {ALIVE}",
-                {"now": self._clock()},
-            ).fetchone()
+        ((count,),) = self._rows(f"SELECT count(*) {JOINED} WHERE {ALIVE}", {"now": self._clock()})
         return int(count)
+
+    def _rows(self, question: str, asked: Mapping[str, object] | tuple[object, ...] = ()) -> list[Any]:
+        return self._connection.read(lambda raw: raw.execute(question, asked).fetchall())
 
     def discard(self, key: str | bytes) -> bool:
         """Deletes a key, if it is there; says whether it was."""
-        with self._connection.writing() as raw:
-            return raw.execute("DELETE FROM Dict WHERE key = ?", (_bytes(key),)).rowcount > 0
+        return self._delete("DELETE FROM Dict WHERE key = ?", (_bytes(key),)) > 0
+
+    def _delete(self, deletion: str, values: tuple[bytes, ...]) -> int:
+        return self._connection.write(lambda raw: raw.execute(deletion, values).rowcount)
 
     def page(
         self,
@@ -208,12 +214,11 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
         conditions += ["Dict.key < :end"] if bounds["end"] is not None else []
         conditions += ["Dict.key > :after"] if after is not None else []
         conditions += ["Dict.key < :before"] if before is not None else []
-        with self._connection.reading() as raw:
-            rows = raw.execute(
-                f"SELECT Dict.key, {_VALUE} {JOINED} WHERE {' AND '.join(conditions)} "
-                f"ORDER BY Dict.key {'DESC' if reverse else 'ASC'} LIMIT :limit",
-                {**bounds, "now": self._clock(), "limit": limit},
-            ).fetchall()
+        rows = self._rows(
+            f"SELECT Dict.key, {_VALUE} {JOINED} WHERE {' AND '.join(conditions)} "
+            f"ORDER BY Dict.key {'DESC' if reverse else 'ASC'} LIMIT :limit",
+            {**bounds, "now": self._clock(), "limit": limit},
+        )
         return [(bytes(key), bytes(value)) for key, value in rows]
 
     def newest(self, prefix: str | bytes, limit: int | None = None) -> list[Entry]:
@@ -224,36 +229,36 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             limit: How many at most.
         """
         stem = _bytes(prefix)
-        with self._connection.reading() as raw:
-            rows = raw.execute(
-                f"SELECT {_VALUE}, Entry.size, Entry.expires_at - Entry.lifetime, Entry.expires_at {JOINED} "
-                f"WHERE Dict.key >= :first AND (:end IS NULL OR Dict.key < :end) AND {ALIVE} "
-                "ORDER BY 3 DESC, Dict.key LIMIT :limit",
-                {"first": stem, "end": _after(stem), "now": self._clock(), "limit": -1 if limit is None else limit},
-            ).fetchall()
+        rows = self._rows(
+            f"SELECT {_VALUE}, Entry.size, Entry.expires_at - Entry.lifetime, Entry.expires_at {JOINED} "
+            f"WHERE Dict.key >= :first AND (:end IS NULL OR Dict.key < :end) AND {ALIVE} "
+            "ORDER BY 3 DESC, Dict.key LIMIT :limit",
+            {"first": stem, "end": _after(stem), "now": self._clock(), "limit": -1 if limit is None else limit},
+        )
         return [Entry(bytes(value), size, since, ends) for value, size, since, ends in rows]
 
     def size_of(self, key: str | bytes) -> int:
         """Gives the bytes that a key and its value take; 0 when there is none."""
-        with self._connection.reading() as raw:
-            row = raw.execute("SELECT size FROM Entry WHERE key = ?", (_bytes(key),)).fetchone()
-        return 0 if row is None else int(row[0])
+        rows = self._rows("SELECT size FROM Entry WHERE key = ?", (_bytes(key),))
+        return int(rows[0][0]) if rows else 0
 
     def delete_prefix(self, prefix: str | bytes) -> int:
         """Deletes every key with a prefix and gives their number."""
         stem = _bytes(prefix)
         end = _after(stem)
-        with self._connection.writing() as raw:
-            if end is None:
-                return raw.execute("DELETE FROM Dict WHERE key >= ?", (stem,)).rowcount
-            return raw.execute("DELETE FROM Dict WHERE key >= ? AND key < ?", (stem, end)).rowcount
+        if end is None:
+            return self._delete("DELETE FROM Dict WHERE key >= ?", (stem,))
+        return self._delete("DELETE FROM Dict WHERE key >= ? AND key < ?", (stem, end))
 
     def change(self, key: str | bytes, change: Callable[[bytes | None], bytes]) -> bytes:
         """Reads, changes and writes a value as one step, whoever else does the same; gives the new value."""
-        with self._connection.writing():
+
+        def replace() -> bytes:
             value = change(self.get(_bytes(key)))
             self.set(key, value)
-        return value
+            return value
+
+        return self.transaction(replace)
 
     def journal(self, owner: bytes, value: bytes, used: bytes | None = None) -> None:
         """Stores, as cheaply as can be, a value that `take_journal` gives later.
@@ -274,7 +279,8 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
 
         The uses that came with them are entered, and counted as hits.
         """
-        with self._connection.writing() as raw:
+
+        def take(raw: sqlite3.Connection) -> list[tuple[bytes, float]]:
             rows = raw.execute(
                 "SELECT value, used, used_at FROM Journal WHERE owner = ? ORDER BY id", (owner,)
             ).fetchall()
@@ -282,18 +288,18 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
             raw.executemany("UPDATE Entry SET used_at = ? WHERE key = ?", uses)
             raw.execute("UPDATE Total SET hits = hits + ?", (len(uses),))
             raw.execute("DELETE FROM Journal WHERE owner = ?", (owner,))
-        return [(bytes(value), at) for value, _, at in rows]
+            return [(bytes(value), at) for value, _, at in rows]
+
+        return self._connection.write(take)
 
     def read_journal(self, owner: bytes) -> list[bytes]:
         """Gives an owner's values, oldest first, and leaves them where they are."""
-        with self._connection.reading() as raw:
-            rows = raw.execute("SELECT value FROM Journal WHERE owner = ? ORDER BY id", (owner,)).fetchall()
+        rows = self._rows("SELECT value FROM Journal WHERE owner = ? ORDER BY id", (owner,))
         return [bytes(row[0]) for row in rows]
 
     def journal_is_empty(self) -> bool:
         """Whether nobody has anything to take from the journal."""
-        with self._connection.reading() as raw:
-            return raw.execute("SELECT 1 FROM Journal LIMIT 1").fetchone() is None
+        return not self._rows("SELECT 1 FROM Journal LIMIT 1")
 
     @property
     def now(self) -> float:
@@ -302,17 +308,16 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
 
     def missed(self) -> None:
         """Counts a miss of the cache, and waits for nobody to do so."""
-        with self._connection.writing(patience=0) as raw:
-            raw.execute("UPDATE Total SET misses = misses + 1")
+        self._connection.write(lambda raw: raw.execute("UPDATE Total SET misses = misses + 1"), patience=0)
 
     def totals(self) -> Totals:
         """Gives the file's sums."""
-        with self._connection.reading() as raw:
-            return Totals(*raw.execute("SELECT bytes, hits, misses FROM Total").fetchone())
+        return Totals(*self._rows("SELECT bytes, hits, misses FROM Total")[0])
 
     def check(self) -> list[str]:
         """Gives what is wrong with the file, one line each; nothing is the right answer."""
-        with self._connection.reading() as raw:
+
+        def look(raw: sqlite3.Connection) -> list[str]:
             said = [row[0] for row in raw.execute("PRAGMA integrity_check") if row[0] != "ok"]
             questions: dict[str, str] = {
                 "values without an entry": "SELECT count(*) FROM Dict WHERE key NOT IN (SELECT key FROM Entry)",
@@ -322,7 +327,9 @@ class KeyValueStore(MutableMapping[bytes, bytes]):
                 "bytes off in the total": "SELECT abs(bytes - (SELECT coalesce(sum(size), 0) FROM Entry)) FROM Total",
             }
             counts: dict[str, Any] = {name: raw.execute(sql).fetchone()[0] for name, sql in questions.items()}
-        return said + [f"{count} {name}" for name, count in counts.items() if count]
+            return said + [f"{count} {name}" for name, count in counts.items() if count]
+
+        return self._connection.read(look)
 
     def sync(self) -> None:
         """Does nothing: every write is committed; `shelve` calls it."""

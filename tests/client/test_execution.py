@@ -316,9 +316,7 @@ def test_a_store_that_cannot_be_written_costs_no_result(configuration: Configura
     """With a read-only store the command's result is given all the same, and "not saved" is said once."""
     client = Client(configuration, caller=caller)
     client.execute_command("first")
-    with client.store.kv.transaction() as raw:
-        pass
-    raw.execute("PRAGMA query_only = ON")
+    client.store.kv._connection.read(lambda raw: raw.execute("PRAGMA query_only = ON"))
     said: list[Event] = []
     results = [client.execute_command(f"hello {number}", on_event=said.append) for number in range(2)]
     assert [result.stdout for result in results] == ["hello 0\n", "hello 1\n"]

@@ -18,6 +18,7 @@ import pytest
 
 from e2b_magic.exceptions import StoreError
 from e2b_magic.store import KeyValueStore, Store
+from tests.interrupting import interrupted
 
 
 @pytest.fixture
@@ -33,9 +34,8 @@ def _damage(path: Path) -> None:
 
 
 def _filled(path: Path) -> None:
-    with KeyValueStore(path) as kv, kv.transaction():
-        for number in range(500):
-            kv[f"key{number}"] = "x" * 200
+    with KeyValueStore(path) as kv:
+        kv.transaction(lambda: kv.update({f"key{number}".encode(): b"x" * 200 for number in range(500)}))
 
 
 def _in_child(check: Callable[[], bool]) -> int:
@@ -71,14 +71,13 @@ def test_damage_met_in_the_middle_leaves_the_new_file_alone(path: Path) -> None:
     _filled(path)
     with KeyValueStore(path) as kv, KeyValueStore(path) as other:
 
-        def read() -> None:
-            with kv._connection.reading():
-                path.unlink()
-                other["new"] = "acknowledged"
-                _raise_damage(path.with_name("elsewhere.db"))
+        def read(_: sqlite3.Connection) -> None:
+            path.unlink()
+            other["new"] = "acknowledged"
+            _raise_damage(path.with_name("elsewhere.db"))
 
         with pytest.raises(StoreError, match="not a database"):
-            read()
+            kv._connection.read(read)
         assert kv["new"] == b"acknowledged"
     assert not list(path.parent.glob("*.corrupt-*"))
 
@@ -156,12 +155,11 @@ def test_a_fork_beside_a_transaction_does_not_hang(path: Path) -> None:
         held, done = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with kv.transaction():
-                kv["k"] = "w"
-                held.set()
-                done.wait()
+            kv["k"] = "w"
+            held.set()
+            done.wait()
 
-        thread = threading.Thread(target=hold)
+        thread = threading.Thread(target=kv.transaction, args=(hold,))
         thread.start()
         held.wait()
         status = _in_child(lambda: kv["k"] == b"v")
@@ -176,16 +174,17 @@ def test_a_fork_inside_a_transaction_commits_once(path: Path) -> None:
     """A child forked inside its thread's own transaction cannot commit it; the parent can."""
     with KeyValueStore(path) as kv:
 
-        def end_it() -> bool:
-            with pytest.raises(StoreError, match="forked"):
-                transaction.__exit__(None, None, None)
-            return True
+        def fork() -> int:
+            kv["k"] = "v"
+            return os.fork()
 
-        transaction = kv.transaction()
-        transaction.__enter__()
-        kv["k"] = "v"
-        assert _in_child(end_it) == 0
-        transaction.__exit__(None, None, None)
+        try:
+            child = kv.transaction(fork)
+        except StoreError as error:  # this is the child
+            os._exit(0 if "forked" in str(error) else 1)
+        if child == 0:
+            os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
         assert kv["k"] == b"v"
         assert kv.check() == []
 
@@ -239,13 +238,12 @@ def test_what_a_transaction_read_and_undid_is_not_remembered(path: Path) -> None
         store.update_project("web", port=1)
 
         def half_way() -> None:
-            with kv.transaction():
-                store.update_project("web", port=2)
-                assert store.project("web") is not None
-                raise LookupError
+            store.update_project("web", port=2)
+            assert store.project("web") is not None
+            raise LookupError
 
         with pytest.raises(LookupError):
-            half_way()
+            kv.transaction(half_way)
         found = store.project("web")
         assert found is not None
         assert found.port == 1
@@ -315,3 +313,38 @@ def test_reads_go_on_where_nothing_can_be_written(open_place: Path, made_by: str
 
     assert _as_somebody_else(check) == 0
     kv.close()
+
+
+WORK: dict[str, Callable[[KeyValueStore], object]] = {
+    "read": lambda kv: kv["k"],
+    "write": lambda kv: kv.set("k", "w"),
+    "change": lambda kv: kv.change("k", lambda value: value or b""),
+    "append": lambda kv: kv.journal(b"me", b"2"),
+    "state": lambda kv: kv.state(),
+}
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["new", "open"])
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_an_interrupt_at_any_step_shuts_nobody_out(
+    path: Path, work: Callable[[KeyValueStore], object], opened: bool
+) -> None:
+    """Wherever a Ctrl-C comes, and while its traceback is kept, other threads and processes read and write on."""
+    with KeyValueStore(path, busy_timeout=0) as other:
+        other["k"] = "v"
+        for step in range(1000):
+            with KeyValueStore(path) as kv:
+                if opened:
+                    kv["k"]
+                came = interrupted(step, lambda: work(kv))
+                told: list[bytes] = []
+                thread = threading.Thread(target=lambda: told.append(kv["k"]), daemon=True)  # noqa: B023  joined below
+                thread.start()
+                thread.join(5)
+                assert told in ([b"v"], [b"w"]), f"at step {step}"
+                other["k"] = "v"
+                kv["mine"] = str(step)
+                assert other["mine"] == str(step).encode(), f"at step {step}"
+            if came is None:
+                break
+        assert 3 < step < 999

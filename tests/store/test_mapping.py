@@ -223,9 +223,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_undoes_the_write(kv: KeyValueStore) -> None:
     """When the disk is full a write raises a StoreError, reads go on, and the file is whole."""
     kv["k"] = "v"
-    with kv.transaction() as raw:
-        (pages,) = raw.execute("PRAGMA page_count").fetchone()
-    raw.execute(f"PRAGMA max_page_count = {pages + 2}")
+    (pages,) = kv._connection.read(lambda raw: raw.execute("PRAGMA page_count").fetchone())
+    kv._connection.read(lambda raw: raw.execute(f"PRAGMA max_page_count = {pages + 2}"))
     with pytest.raises(StoreError, match="full"):
         kv["big"] = "x" * 100_000
     assert dict(kv) == {b"k": b"v"}
@@ -238,8 +237,12 @@ def test_a_busy_file_is_waited_for_and_then_named(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with KeyValueStore(path, busy_timeout=0.2) as kv, KeyValueStore(path) as other:
         kv["k"] = "v"
-        with other.transaction(), pytest.raises(StoreBusyError, match=r"0\.2 s"):
-            kv["k"] = "w"
+
+        def find_it_busy() -> None:
+            with pytest.raises(StoreBusyError, match=r"0\.2 s"):
+                kv["k"] = "w"
+
+        other.transaction(find_it_busy)
         kv["k"] = "x"
         assert other["k"] == b"x"
 
@@ -248,12 +251,11 @@ def test_an_error_inside_a_transaction_undoes_it(kv: KeyValueStore) -> None:
     """What belongs together is stored together or not at all."""
 
     def half_way() -> None:
-        with kv.transaction():
-            kv["a"] = "1"
-            raise LookupError
+        kv["a"] = "1"
+        raise LookupError
 
     with pytest.raises(LookupError):
-        half_way()
+        kv.transaction(half_way)
     assert dict(kv) == {}
 
 

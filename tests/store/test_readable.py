@@ -75,9 +75,11 @@ def test_a_value_that_is_not_bytes_is_read(store: Store) -> None:
     record = run()
     store.save_execution(record)
     assert read_all(store) == [record]
-    with store.kv.transaction() as raw:
-        raw.execute("INSERT INTO Dict VALUES (CAST('local/exec_result/zz' AS BLOB), 'text')")
-        raw.execute("INSERT INTO Dict VALUES (CAST('local/exec_pending/zz' AS BLOB), 7)")
+    rows = (
+        "INSERT INTO Dict VALUES (CAST('local/exec_result/zz' AS BLOB), 'text'), "
+        "(CAST('local/exec_pending/zz' AS BLOB), 7)"
+    )
+    store.kv._connection.write(lambda raw: raw.execute(rows))
     assert read_all(store) == [record]
     assert store.kv["local/exec_pending/zz"] == b"7"
 
