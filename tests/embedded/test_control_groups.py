@@ -375,6 +375,36 @@ def test_what_a_killed_server_left_is_removed_by_the_next(groups: ControlGroups)
     assert psutil.wait_procs([left], timeout=10)[1] == []
 
 
+@pytest.mark.root("makes groups of version 1, which no ordinary user may")
+@pytest.mark.control_groups
+@pytest.mark.parametrize("ended_by", ["its server", "the next server"])
+def test_what_version_one_has_frozen_ends_too(tmp_path: Path, ended_by: str) -> None:
+    """Where there is version 1 alone, a frozen sandbox ends with its server's groups, or with the next server's."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    ones = "".join(line for line in mounts.splitlines(keepends=True) if " - cgroup " in line)
+    proc = _machine(tmp_path / "proc", Path("/proc/self/cgroup").read_text(), ones)
+    groups = ControlGroups.open(proc)
+    if groups is None or not {"freezer", "memory"} <= groups.controllers:
+        pytest.skip("control groups of version 1 cannot be made here")
+    process = subprocess.Popen(["sleep", "1000"])
+    group = groups.create("one", Limits())
+    try:
+        group.add(process.pid)
+        group.freeze()
+        if ended_by == "the next server":
+            for lock in groups._locks:
+                os.close(lock)  # as a killed one's are
+            next_one = ControlGroups.open(proc)
+            assert next_one is not None
+            groups = next_one
+        groups.close()
+        assert process.wait(10) == -signal.SIGKILL
+        assert not any(place.path.parent.exists() for place in group._directories)
+    finally:
+        group.end()
+        process.wait(10)
+
+
 def test_a_living_server_keeps_its_groups(groups: ControlGroups, child: subprocess.Popen[bytes]) -> None:
     """A second server that starts leaves the first one's groups, and what is in them, alone."""
     group = groups.create("one", Limits())

@@ -47,15 +47,22 @@ class _Mount:
 
 
 def find_places(proc: Path = PROC) -> list[Place]:
-    """Gives the places, that of version 2 first; none where there are no control groups, or all of them are others'.
+    """Gives the places; none where there are no control groups, or all of them are others'.
+
+    First that of version 2, then version 1's freezer: whoever ends what is in one tree after the other begins with the
+    one that may hold it. What version 1 has frozen does not die of being killed in another.
 
     Args:
         proc: What is read as `/proc`.
     """
     own = _own_groups(proc / "self" / "cgroup")
-    mounts = sorted(_mounts(proc / "self" / "mountinfo"), key=lambda mount: mount.version, reverse=True)
+    mounts = sorted(_mounts(proc / "self" / "mountinfo"), key=_rank)
     found = [place for mount in mounts if (place := _place(mount, own)) is not None]
     return [place for number, place in enumerate(found) if _adds(place, found[:number])]
+
+
+def _rank(mount: _Mount) -> int:
+    return 0 if mount.version == 2 else 1 if "freezer" in mount.controllers else 2
 
 
 def is_mounted(proc: Path = PROC) -> bool:
