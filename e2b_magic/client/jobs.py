@@ -53,6 +53,7 @@ class JobVerbs(Verbs):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._watch = JobWatch(lambda project: self._refresh(project, _unheard), self.in_background)
+        self._taken_up: set[str] = set()
 
     def start_background(
         self, command: str, *, on_event: OnEvent | None = None, **options: Unpack[JobOptions]
@@ -284,8 +285,20 @@ class JobVerbs(Verbs):
         return stop
 
     def finished_jobs(self) -> list[BackgroundJob]:
-        """Gives, once, the jobs that have ended since it was last asked; asks nobody and waits for nothing."""
+        """Gives, once, the jobs that have ended since it was last asked; asks nobody and waits for nothing.
+
+        What an earlier session has left running in the current project is watched from the first time on.
+        """
+        self._take_up(self.project)
         return self._watch.finished()
+
+    def _take_up(self, project: str) -> None:
+        if project in self._taken_up:
+            return
+        self._taken_up.add(project)
+        for job in self._recorder.jobs(project):
+            if job.backend == self.configuration.backend:  # another one's jobs cannot be asked for here
+                self._watch.add(job)
 
     def dismiss_job(self, job: BackgroundJob) -> None:
         """Has `finished_jobs` say nothing of a job whose end was shown already."""

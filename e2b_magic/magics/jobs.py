@@ -180,7 +180,8 @@ COMMANDS = (
             "The value is a list of BackgroundJob, newest first.",
             (
                 "Jobs live in the sandbox: they go on while the kernel restarts, and end with the sandbox. While a "
-                "kernel that started them runs, they keep it alive. One that has ended says so at the next prompt."
+                "kernel runs that has started them, or uses their project, they keep it alive. One that has ended says "
+                "so at the next prompt, also where that is a restarted kernel's."
             ),
         ),
     ),

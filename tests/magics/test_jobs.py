@@ -93,6 +93,22 @@ def test_the_next_prompt_tells_of_an_end(notebook: Notebook) -> None:
 
 
 @pytest.mark.sandbox
+def test_a_kernel_that_was_restarted_tells_of_an_end(notebook: Notebook, client: Client) -> None:
+    """What an earlier session left running, and has ended since, is told of once the magics are used again."""
+    earlier = Client(client.configuration)
+    job = earlier.start_background("sleep 0.1; exit 5", project="restarted")
+    earlier.close()
+    told = notebook("%e2b use restarted").stdout
+    deadline = time.monotonic() + DEADLINE
+    while f"Job {job.id} (sleep 0.1; exit 5) exited with code 5 after " not in told:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        told += notebook("n = 1 + 1").stdout
+    assert told.count("exited with code 5") == 1
+    notebook("%e2b use default")
+
+
+@pytest.mark.sandbox
 def test_a_server_is_started_shown_and_stopped(notebook: Notebook) -> None:
     """`dev` waits for the port, `preview` shows it, `logs` has what it wrote, `stop` ends it by its port."""
     notebook("%%e2b_file site/index.html\n<p>hello</p>\n")
