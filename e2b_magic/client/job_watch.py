@@ -38,6 +38,7 @@ class JobWatch:
         self._lock = threading.Lock()
         self._watched: dict[str, BackgroundJob] = {}
         self._finished: dict[str, BackgroundJob] = {}
+        self._ended: dict[str, BackgroundJob] = {}
         self._task: Future[None] | None = None
         self._pause = FIRST_PAUSE
 
@@ -56,8 +57,14 @@ class JobWatch:
     def note(self, job: BackgroundJob) -> None:
         """Takes in how a job stands."""
         with self._lock:
-            if not job.running and self._watched.pop(job.id, None) is not None:
-                self._finished[job.id] = job
+            if not job.running:
+                self._ended[job.id] = job
+                if self._watched.pop(job.id, None) is not None:
+                    self._finished[job.id] = job
+
+    def last_seen(self, job: BackgroundJob) -> BackgroundJob:
+        """Gives a job as it ended, if that was seen, or else as it is given."""
+        return self._ended.get(job.id, job)
 
     def told(self, job: BackgroundJob) -> None:
         """Says nothing of a job any more: its end was shown already."""

@@ -304,6 +304,10 @@ class JobVerbs(Verbs):
         """Has `finished_jobs` say nothing of a job whose end was shown already."""
         self._watch.told(job)
 
+    def last_seen_job(self, job: BackgroundJob) -> BackgroundJob:
+        """Gives a job as this session has last seen it, however old the one that is given; asks nobody."""
+        return self._watch.last_seen(job)
+
     def _sandbox_of(self, project: str) -> str:
         known = self._recorder.known(project)
         return known.sandbox_id if known else ""

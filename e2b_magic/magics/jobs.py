@@ -104,7 +104,16 @@ def described(job: BackgroundJob) -> str:
 
 
 def _line(job: BackgroundJob) -> str:
+    job = _as_last_seen(job)
     return f"{described(job)}{_ways_on(job)}"
+
+
+def _as_last_seen(job: BackgroundJob) -> BackgroundJob:
+    """Gives a job as it stands for all this kernel knows: one in a variable stays as it was when it was given."""
+    from e2b_magic.client import current_client
+
+    client = current_client()
+    return job if client is None else client.last_seen_job(job)
 
 
 def _ways_on(job: BackgroundJob) -> str:

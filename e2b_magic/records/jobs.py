@@ -25,6 +25,8 @@ class JobState(StrEnum):
 class BackgroundJob(Record):
     """A command that runs in a sandbox by itself; a dev server is one with a port.
 
+    It tells how the job stood when it was given: `Client.get_background_job(job)` asks how it stands now.
+
     Attributes:
         id: Eight hexadecimal digits.
         project: The project's name.

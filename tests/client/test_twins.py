@@ -16,6 +16,7 @@ ALONE = {
         "get_cached_results",
         "get_execution",
         "get_execution_history",
+        "last_seen_job",
     ),
     *("get_project_info", "get_projects", "use_project", "use_template", "login", "logout", "close"),
     # What others are made of, or that gives something to be awaited.

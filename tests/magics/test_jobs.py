@@ -73,6 +73,15 @@ def test_a_job_is_told_of_once(notebook: Notebook) -> None:
 
 
 @pytest.mark.sandbox
+def test_a_job_in_a_variable_is_shown_as_it_ended(notebook: Notebook) -> None:
+    """A job that was kept while it ran is shown as it ended, once this kernel has seen that."""
+    notebook("kept = %e2b run --bg sleep 4321")
+    assert "(sleep 4321) running" in shown(notebook("kept"))
+    notebook("ended = %e2b stop")
+    assert re.search(r"\(sleep 4321\) stopped after \d+ s$", shown(notebook("kept")))
+
+
+@pytest.mark.sandbox
 def test_a_cell_goes_to_the_background(notebook: Notebook) -> None:
     """A whole script runs as a job, also by another program."""
     notebook("%%e2b --bg --quiet --with python3\nfor n in range(3):\n    print(n * n)\n")
