@@ -26,6 +26,7 @@ from e2b_magic.embedded.egress.destination import Destination
 from e2b_magic.embedded.egress.gateway import Gateway
 from e2b_magic.embedded.egress.names import NamePattern
 from e2b_magic.embedded.egress.transforms import Transform, transform_for
+from e2b_magic.embedded.server import environment
 from tests.embedded.in_process import InProcess
 
 from .conftest import PUBLIC, TUNNEL, HostServer, Listener, Names, Origin, Serving, Speak, until
@@ -139,6 +140,47 @@ def test_it_is_put_into_https_too(secure: tuple[InProcess, SecureOrigin]) -> Non
         assert b"mine" not in heard
     with pytest.raises(CommandExitException, match="certificate"):  # the host's own, whose authority it does not trust
         sandbox.commands.run("curl -sS https://other.test:$PORT/", envs=port)
+
+
+# Programs that each look at one variable of those that name the certificates.
+_PROGRAMS = {
+    "CURL_CA_BUNDLE": "curl -sS https://ok.test:$PORT/",
+    "GIT_SSL_CAINFO": "git ls-remote https://ok.test:$PORT/repository",
+    "PIP_CERT": "pip download --retries 0 --index-url https://ok.test:$PORT/ hello",
+    "SSL_CERT_FILE": "python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1])' https://ok.test:$PORT/",
+}
+
+
+@pytest.mark.sandbox
+def test_each_variable_alone_makes_its_program_trust_the_server(secure: tuple[InProcess, SecureOrigin]) -> None:
+    """A program asks the host when its own variable alone is there, and does not when none is."""
+    served, origin = secure
+    sandbox = _ruled(served, **{"X-Key": "canary"}).sandbox
+    port = {"PORT": str(origin.port)}
+    sandbox.commands.run("command -v pip || python3 -m venv /tmp/venv")
+    for variable, program in _PROGRAMS.items():
+        others = [one for one in environment._VARIABLES if one != variable]
+        for left_out, asked in ((environment._VARIABLES, False), (others, True)):
+            before = len(origin.heard)
+            unset = " ".join(f"-u {one}" for one in left_out)
+            # What comes back is an answer to curl alone: the others say that it is none of theirs.
+            told = sandbox.commands.run(f"PATH+=:/tmp/venv/bin; env {unset} {program} 2>&1; true", envs=port).stdout
+            assert any(b"\r\nX-Key: canary\r\n" in heard for heard in origin.heard[before:]) == asked, told
+
+
+@pytest.mark.sandbox
+def test_whom_the_system_trusts_is_trusted_still(
+    serving: Serving, gateway: Gateway, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the server's authority the system's are in the file: hosts without a rule are asked as before."""
+    authority = trustme.CA()
+    system = tmp_path / "system.pem"
+    system.write_bytes(authority.cert_pem.bytes())
+    monkeypatch.setattr(environment, "_SYSTEMS", (str(tmp_path / "another system's.pem"), str(system)))
+    names.known["other.test"] = [PUBLIC]
+    with closing(SecureOrigin(authority)) as origin:
+        sandbox = _ruled(serving(gateway), A="b").sandbox
+        assert sandbox.commands.run(f"curl -sS https://other.test:{origin.port}/").stdout == "ok"
 
 
 @pytest.mark.sandbox
