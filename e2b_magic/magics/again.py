@@ -156,7 +156,7 @@ COMMANDS = (
     ),
     Command(
         name="export",
-        summary="Write the history to a file of this machine: JSON, CSV, or a script that does it all again",
+        summary="Write the history to a file: JSON, CSV, or a script that does it all again",
         run=export,
         arguments=(
             Argument(

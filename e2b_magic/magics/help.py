@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.display import aligned
-from e2b_magic.magics.registry import ALL, foreign
+from e2b_magic.magics.registry import ALL, GROUPS, foreign
+
+_MORE = "%e2b help COMMAND says more of one; so does %e2b COMMAND --help."
 
 
 def index() -> str:
-    """Gives every command's name and summary."""
-    others = [[f"%e2b {name}", f"Of {entry.module}"] for name, entry in foreign().items()]
-    return aligned([*([command.invocation, command.summary] for command in ALL), *others], [False, False])
+    """Gives every command's name and summary, by subject."""
+    groups = {title: [[one.invocation, one.summary] for one in group] for title, group in GROUPS.items()}
+    if others := [[f"%e2b {name}", f"Of {entry.module}"] for name, entry in foreign().items()]:
+        groups["Of other packages"] = others
+    lines = iter(aligned([row for rows in groups.values() for row in rows], [False, False]).splitlines())
+    parts = ["\n".join([title, *(f"  {next(lines)}" for _ in rows)]) for title, rows in groups.items()]
+    return "\n\n".join([*parts, _MORE])
 
 
 def explain(command: Command) -> str:

@@ -108,25 +108,15 @@ _HELP = Command(
     examples=("%e2b help run",),
 )
 
-ALL: Final[tuple[Command, ...]] = (
-    *running.COMMANDS,
-    *jobs.COMMANDS,
-    *setup.COMMANDS,
-    *servers.COMMANDS,
-    *shell.COMMANDS,
-    *files.COMMANDS,
-    *paths.COMMANDS,
-    *transfers.COMMANDS,
-    *past.COMMANDS,
-    *again.COMMANDS,
-    *cache.COMMANDS,
-    *projects.COMMANDS,
-    *lifecycle.COMMANDS,
-    *snapshots.COMMANDS,
-    *panels.COMMANDS,
-    *settings.COMMANDS,
-    *account.COMMANDS,
-    _HELP,
-)
+GROUPS: Final[dict[str, tuple[Command, ...]]] = {
+    "Commands": (*running.COMMANDS, *jobs.COMMANDS, *shell.COMMANDS),
+    "Files": (*files.COMMANDS, *paths.COMMANDS, *transfers.COMMANDS),
+    "What was run": (*past.COMMANDS, *again.COMMANDS, *cache.COMMANDS),
+    "Setups and dev servers": (*setup.COMMANDS, *servers.COMMANDS),
+    "Projects and their sandboxes": (*projects.COMMANDS, *lifecycle.COMMANDS, *snapshots.COMMANDS),
+    "Panels, settings and help": (*panels.COMMANDS, *settings.COMMANDS, *account.COMMANDS, _HELP),
+}
+"""The commands by subject, in the order of the help."""
+ALL: Final[tuple[Command, ...]] = tuple(command for group in GROUPS.values() for command in group)
 LINE: Final[dict[str, Command]] = {command.name: command for command in ALL if not command.name.startswith("%")}
 CELL: Final[dict[str, Command]] = {command.name: command for command in ALL if command.name.startswith("%")}

@@ -242,8 +242,13 @@ def test_every_command_explains_itself(notebook: Notebook, command: Any) -> None
 
 
 def test_help_names_all(notebook: Notebook) -> None:
-    """`%e2b help` lists every command."""
-    assert all(command.summary in notebook("%e2b help").stdout for command in ALL)
+    """`%e2b help` lists every command, by subject, and says how to hear more; no line is wider than a page's cell."""
+    told = notebook("%e2b help").stdout
+    assert all(command.summary in told for command in ALL)
+    assert told.startswith("Commands\n  %e2b run ")
+    assert "\n\nFiles\n  %e2b read " in told
+    assert told.endswith("\n\n%e2b help COMMAND says more of one; so does %e2b COMMAND --help.\n")
+    assert max(map(len, told.splitlines())) <= 110
 
 
 def test_login_asks_for_the_key(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
