@@ -167,19 +167,26 @@ class Command:
             scanned = scan(line, self.takes_value, raw=self.raw is not None, expand=context.expander.piece)
         except UnclosedError as error:
             raise UsageError(f"{self.invocation}: {error}") from None
-        for option in scanned.options:
+        options = [one for option in scanned.options for one in self._single(option)]
+        for option in options:
             self._check_option(option.partition("=")[0])
         if len(scanned.words) > len(self.positional):
             stray = scanned.words[len(self.positional)]
             raise UsageError(f"{self.invocation} does not take {stray!r}: {self.stray or self.usage}")
         words = ["--", *scanned.words] if scanned.words else []
-        arguments = self.parser.parse_args([*scanned.options, *words])
+        arguments = self.parser.parse_args([*options, *words])
         if self.raw is not None:
             text = context.expander.text(scanned.rest).strip()
             if self.raw.required and not text:
                 raise UsageError(f"{self.invocation} needs a {self.raw.metavar.strip('…').lower()}: {self.usage}")
             setattr(arguments, self.raw.names[0], text)
         return arguments
+
+    def _single(self, option: str) -> list[str]:
+        """Gives the flags that are written as one, as in `rm -rf`; any other option as it is."""
+        flags = [f"-{letter}" for letter in option[1:]]
+        fits = all(flag in self.options and self.options[flag].is_flag for flag in flags)
+        return flags if fits and option not in self.options else [option]
 
     def _check_option(self, name: str) -> None:
         if name in ("--help", "-h"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
+from e2b_magic.exceptions import RemoteFileNotFoundError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Column, Content, Table, Text
@@ -54,14 +55,20 @@ def list_files(context: Context, arguments: argparse.Namespace) -> Table[FileEnt
 
 def remove(context: Context, arguments: argparse.Namespace) -> None:
     """Removes a file, or a directory."""
-    entry = context.client.remove_file(
-        arguments.path,
-        recursive=arguments.recursive,
-        project=arguments.project,
-        user=arguments.user,
-        on_event=context.printer(),
-    )
-    print(f"Removed {one_line(entry.path)}")
+    try:
+        entry = context.client.remove_file(
+            arguments.path,
+            recursive=arguments.recursive,
+            project=arguments.project,
+            user=arguments.user,
+            on_event=context.printer(),
+        )
+    except RemoteFileNotFoundError:
+        if not arguments.force:
+            raise
+        print(f"There was nothing at {one_line(arguments.path)}")
+    else:
+        print(f"Removed {one_line(entry.path)}")
 
 
 _COLUMNS: Final[tuple[Column[FileEntry], ...]] = (
@@ -96,6 +103,7 @@ COMMANDS = (
         summary="List a directory in the sandbox",
         run=list_files,
         arguments=(
+            Argument(names=("-l", "-a", "--all"), summary="as in the shell; all is listed in full anyway"),
             PROJECT,
             USER,
             Argument(
@@ -114,11 +122,12 @@ COMMANDS = (
         run=remove,
         arguments=(
             Argument(names=("-r", "--recursive"), summary="remove a directory with all in it"),
+            Argument(names=("-f", "--force"), summary="let there be nothing to remove"),
             PROJECT,
             USER,
             PATH,
         ),
-        examples=("%e2b rm notes.txt", "%e2b rm -r build"),
+        examples=("%e2b rm notes.txt", "%e2b rm -rf build"),
     ),
     Command(
         name="%%e2b_file",

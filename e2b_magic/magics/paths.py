@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
 
+from e2b_magic.exceptions import RemoteFileNotFoundError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
-from e2b_magic.magics.display import Column, PrettyPrinter, Table
+from e2b_magic.magics.display import ROWS, Column, PrettyPrinter, Table
 from e2b_magic.magics.options import PATH, PROJECT, USER, remote_paths, whole_number
 from e2b_magic.quantities import ago, counted, size
 from e2b_magic.terminal import one_line
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 EDITABLE: Final = 200_000
 """The largest file that is put into a cell, in bytes."""
+_OWN: Final = ".e2b-magic"
+"""The directory in a sandbox's homes in which e2b-magic keeps jobs and setups: listed, but not shown in a tree."""
 LEVELS: Final = 3
 """How many levels `tree` shows unless told otherwise."""
 
@@ -40,7 +44,11 @@ def cat(context: Context, arguments: argparse.Namespace) -> None:
 def edit(context: Context, arguments: argparse.Namespace) -> None:
     """Puts a file into the next cell, to be changed and run."""
     where = {"project": arguments.project, "user": arguments.user}
-    text = context.client.read_text(arguments.path, limit=EDITABLE, on_event=context.printer(), **where)
+    try:
+        text = context.client.read_text(arguments.path, limit=EDITABLE, on_event=context.printer(), **where)
+    except RemoteFileNotFoundError:
+        print(f"{one_line(arguments.path)} is not there yet: the next cell makes it")
+        text = ""
     if "\0" in text or "\r" in text:
         raise UsageError(
             f"%e2b edit: {one_line(arguments.path)} holds characters that a cell would not keep (NUL, or \\r at line "
@@ -87,11 +95,15 @@ class Tree(Table["FileEntry"]):
         if not self:
             return super().__str__()
         children: dict[str, list[FileEntry]] = {}
-        for entry in self:
+        shown = [entry for entry in self if _OWN not in entry.path.split("/")]
+        for entry in shown[:ROWS]:
             children.setdefault(entry.path.rpartition("/")[0], []).append(entry)
-        top = min(children, key=lambda path: path.count("/"))
+        top = min(entry.path.rpartition("/")[0] for entry in self)
         lines = [one_line(top or "/"), *_branches(children, top, "")]
-        return "\n".join([*lines, "… and more: narrow it, or look below"] if self.more else lines)
+        if self.more or len(shown) > ROWS:
+            known = f"{len(shown) - ROWS:,} more" if len(shown) > ROWS and not self.more else "more"
+            lines.append(f"… and {known}: --depth 1, or a directory's own tree, shows less at once")
+        return "\n".join(lines)
 
     def _repr_pretty_(self, printer: PrettyPrinter, cycle: bool) -> None:
         printer.text(str(self))
@@ -263,7 +275,13 @@ COMMANDS = (
         name="mkdir",
         summary="Make a directory in the sandbox, and those above it",
         run=make_directory,
-        arguments=(PROJECT, USER, PATH),
+        arguments=(
+            # Without its -p, which everybody's fingers write for --parents: it would make a sandbox of that name.
+            replace(PROJECT, names=("--project",)),
+            Argument(names=("-p", "--parents"), summary="as in the shell; those above are made without it too"),
+            USER,
+            PATH,
+        ),
         examples=("%e2b mkdir data/raw",),
     ),
 )

@@ -21,6 +21,7 @@ from e2b_magic.exceptions import (
     SandboxGoneError,
     SandboxUnreachableError,
 )
+from e2b_magic.quantities import size as in_words
 from e2b_magic.records import FileEntry
 from e2b_magic.sandboxes.finishing import heed_cancellation
 from e2b_magic.sandboxes.lease import Lease
@@ -162,8 +163,8 @@ async def read(manager: SandboxManager, request: ReadFile, emit: Emit) -> dict[s
         # A file may grow while it is read, and some (in /proc) say that they are empty: what came is what counts.
         if size > request.limit:
             raise FileTooLargeError(
-                f"{request.path} has {max(size, info.size) / 1e6:,.0f} MB and read_file gives at most "
-                f"{request.limit / 1e6:,.0f} MB: read a part of it with a command such as head, or raise limit"
+                f"{request.path} has {in_words(max(size, info.size))} and read_file gives at most "
+                f"{in_words(request.limit)}: read a part of it with a command such as head, or raise limit"
             )
         return {**entry_of(info).to_json(), "content": base64.b64encode(b"".join(chunks)).decode()}
 

@@ -88,7 +88,7 @@ async def create(manager: SandboxManager, request: CreateSandbox, emit: Emit) ->
     if known is not None and not request.replace_existing:
         raise InvalidRequestError(
             f"Project {request.project_id!r} has a sandbox already, {known.sandbox_id}: kill it, or ask for it to be "
-            "replaced, files and all, or choose another project"
+            "replaced, files and all (replace, or --replace), or choose another project"
         )
     if known is None:
         lease = await manager.lease(replace(request, sandbox_id=""), emit)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from IPython.core.completer import provisionalcompleter
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from e2b_magic import magics
@@ -171,10 +172,40 @@ def test_a_file_is_edited_in_the_next_cell(notebook: Notebook, path: str) -> Non
     assert client.read_text(f"/home/user/edit/{path}") == text
 
 
+def test_what_fingers_write_is_taken(notebook: Notebook) -> None:
+    """`mkdir -p`, `ls -la` and `rm -rf` mean what they mean in a shell; flags in one word are each for itself."""
+    assert notebook("%e2b mkdir -p fingers/deep").stdout == "Made /home/user/fingers/deep\n"
+    assert [entry.name for entry in notebook("%e2b ls -la fingers").value] == ["deep"]
+    assert notebook("%e2b rm -rf fingers").stdout == "Removed /home/user/fingers\n"
+    assert "RemoteFileNotFoundError" in notebook("%e2b rm -r fingers").stdout
+    assert notebook("%e2b rm -rf fingers").stdout == "There was nothing at fingers\n"
+    assert isinstance(notebook("%e2b rm -rx fingers").error, UsageError)
+
+
+def test_a_file_that_is_not_there_is_begun_in_the_next_cell(notebook: Notebook) -> None:
+    """`edit` of a new name says so, and the cell that it gives makes the file."""
+    assert notebook("%e2b edit begun/new.py").stdout == "begun/new.py is not there yet: the next cell makes it\n"
+    cell = notebook.shell.rl_next_input
+    assert cell is not None
+    assert notebook(f"{cell}x = 1\n").error is None
+    assert notebook("%e2b read begun/new.py").value.strip() == "x = 1"
+
+
+def test_a_tree_is_no_longer_than_a_table(notebook: Notebook) -> None:
+    """A tree shows so many entries and how many more there are, and none of e2b-magic's own; the value has all."""
+    notebook("r = %e2b run --no-cache mkdir -p tall/.e2b-magic/jobs; cd tall; seq 300 | xargs touch")
+    tree = notebook("%e2b tree tall").value
+    lines = shown_as(tree).splitlines()
+    assert len(lines) == 202
+    assert lines[-1] == "… and 100 more: --depth 1, or a directory's own tree, shows less at once"
+    assert not any(".e2b-magic" in line for line in lines)
+    assert len(tree) == 302
+
+
 def test_what_a_cell_would_not_keep_is_not_edited(notebook: Notebook) -> None:
     """A file with carriage returns, one that is no text and one that is too large are refused in one line."""
     notebook(r"r = %e2b run printf 'a\r\n' > dos; printf '\377' > binary; head -c 300000 /dev/zero > large")
-    for path, told in (("dos", "would not keep"), ("binary", "is not UTF-8"), ("large", "0 MB")):
+    for path, told in (("dos", "would not keep"), ("binary", "is not UTF-8"), ("large", "has 300 kB")):
         cell = notebook(f"%e2b edit {path}")
         assert told in cell.stdout + cell.stderr
         assert len((cell.stdout + cell.stderr).strip().splitlines()) == 1
