@@ -26,7 +26,6 @@ from e2b_magic.terminal import one_line
 RECALLED: Final = 30
 """How many different past commands the command's field offers."""
 _LONGEST: Final = 500  # of a command that is offered, in characters
-_STOPPED: Final = '<span role="status"><span class="e2b-badge e2b-bad">stopped</span></span>'
 _PRESSED_TWICE: Final = 1.0  # within as many seconds the same command is no second one, but a double click
 
 
@@ -156,7 +155,7 @@ class RunPanel(View):
             return
         self._elapsed.stop()
         stopped = isinstance(executor.error, CommandInterruptedError)  # without a record, where it had not begun yet
-        self.status.value = ended(executor.result) if executor.result else _STOPPED if stopped else ""
+        self.status.value = ended(executor.result) if executor.result else _stopped() if stopped else ""
         # A failed command and a stopped one say so in the state; what else went wrong needs a line of its own.
         if executor.error is not None and not isinstance(executor.error, CommandFailedError | CommandInterruptedError):
             self.message.fail(executor.error)
@@ -193,25 +192,36 @@ class RunPanel(View):
         super().close()
 
 
+def _status(badge: str, *told: str) -> str:
+    return f'<span role="status">{badge} {" · ".join(told)}</span>'
+
+
+def _badge(text: str, tone: str = "") -> str:
+    """Gives a word in a box; its tone is one of the style sheet's."""
+    return f'<span class="e2b-badge {tone}">{text}</span>'
+
+
 def _running(seconds: float, progress: str) -> str:
-    told = f" · {html.escape(one_line(progress))}" if progress else ""
-    return f'<span role="status"><span class="e2b-badge">running</span> {seconds:.0f} s{told}</span>'
+    told = [html.escape(one_line(progress))] if progress else []
+    return _status(_badge("running"), f"{seconds:.0f} s", *told)
+
+
+def _stopped() -> str:
+    return _status(_badge("stopped", "e2b-bad"))
 
 
 def ended(record: ExecutionResult) -> str:
     """Gives in HTML how a command ended: its exit code, its time, whether the answer is a stored one."""
     if record.exit_code is not None:
-        badge = f"exit {record.exit_code}"
+        how = f"exit {record.exit_code}"
     else:
-        badge = {Status.INTERRUPTED: "stopped", Status.TIMEOUT: "time limit"}.get(record.status, str(record.status))
-    tone = "e2b-good" if record.ok else "e2b-bad"
-    parts = [f'<span class="e2b-badge {tone}">{badge}</span>']
+        how = {Status.INTERRUPTED: "stopped", Status.TIMEOUT: "time limit"}.get(record.status, str(record.status))
     if record.cached:
-        parts.append(f'<span class="e2b-badge">cached</span> as run {ago(record.cached_at or record.started_at)}')
+        told = [f"{_badge('cached')} as run {ago(record.cached_at or record.started_at)}"]
     else:
-        parts.append(f"{record.duration:.2f} s")
+        told = [f"{record.duration:.2f} s"]
     if record.error and record.exit_code is None:
-        parts.append(html.escape(one_line(record.error)))
+        told.append(html.escape(one_line(record.error)))
     if record.truncated:
-        parts.append("the record leaves out the middle of a very long output")
-    return f'<span role="status">{parts[0]} {" · ".join(parts[1:])}</span>'
+        told.append("the record leaves out the middle of a very long output")
+    return _status(_badge(how, "e2b-good" if record.ok else "e2b-bad"), *told)
