@@ -9,7 +9,14 @@ from __future__ import annotations
 import os
 
 # `signal` itself brings in `enum`: 5 ms of every start.
-from _signal import set_wakeup_fd, signal  # type: ignore[import-not-found]  # typeshed does not describe it
+from _signal import (  # type: ignore[import-not-found]  # typeshed does not describe it
+    SIG_IGN,
+    SIGCHLD,
+    SIGINT,
+    SIGKILL,
+    set_wakeup_fd,
+    signal,
+)
 from select import EPOLLIN
 
 from e2b_magic.embedded.agent.failures import Failure, of_system
@@ -25,9 +32,6 @@ if TYPE_CHECKING:
     from e2b_magic.embedded.agent.channel import Channel
     from e2b_magic.embedded.agent.loop import Loop
     from e2b_magic.embedded.agent.oom_score import Order
-
-SIGINT, SIGKILL, SIGCHLD = 2, 9, 17
-SIG_IGN = 1
 
 
 def find_program(name: str, path: str) -> str:

@@ -10,7 +10,14 @@ from __future__ import annotations
 import os
 
 # `signal` itself brings in `enum`: 5 ms of every start.
-from _signal import SIG_DFL, SIG_SETMASK, pthread_sigmask, signal  # type: ignore[import-not-found]  # see `processes`
+from _signal import (  # type: ignore[import-not-found]  # typeshed does not describe it
+    SIG_DFL,
+    SIG_SETMASK,
+    SIGKILL,
+    SIGSTOP,
+    pthread_sigmask,
+    signal,
+)
 
 from e2b_magic.embedded.agent.failures import Failure
 
@@ -21,8 +28,8 @@ if TYPE_CHECKING:
 
     from e2b_magic.embedded.agent.oom_score import Order
 
-# All but SIGKILL and SIGSTOP, which nobody can handle; those from 32 up are never ignored by inheritance.
-_DEFAULTED = [number for number in range(1, 32) if number not in (9, 19)]
+# All but those that nobody can handle; those from 32 up are never ignored by inheritance.
+_DEFAULTED = [number for number in range(1, 32) if number not in (SIGKILL, SIGSTOP)]
 
 
 def start(
