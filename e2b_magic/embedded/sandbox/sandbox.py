@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import os
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -23,20 +22,12 @@ from e2b_magic.embedded.sandbox.channel import Violation
 from e2b_magic.embedded.sandbox.disk_quota import DiskQuota
 from e2b_magic.embedded.sandbox.entries import AgentError, Entry, expect_nothing, parse_entries, parse_entry
 from e2b_magic.embedded.sandbox.machine import Machine
+from e2b_magic.embedded.sandbox.memory import wait_for_memory
 from e2b_magic.embedded.sandbox.outward import Connection, check_file, check_socket
 from e2b_magic.embedded.sandbox.spawned import ExitStatus, Process, Streams, parse_exit, parse_pid
 from e2b_magic.embedded.sandbox.watching import FileEvent, Watch
 
 __all__ = ["AgentError", "Entry", "ExitStatus", "FileEvent", "Process", "Sandbox", "Watch"]
-
-# What a process may take until it can be killed for it. The kernel hands memory out by 256 KiB.
-START_BYTES = 1 << 20
-# Seconds in which memory that is being given back comes back.
-MEMORY_TIMEOUT = 0.5
-MEMORY_USED_UP = (
-    "the sandbox's memory is used up by files that lie in memory, in /dev/shm or where its directory is on a tmpfs: "
-    "remove some of them, or give it more memory"
-)
 
 
 class Sandbox:
@@ -189,7 +180,7 @@ class Sandbox:
         Raises:
             AgentError: It could not be started; `exhausted` for want of memory that killing would bring.
         """
-        await self._wait_for_memory()
+        await wait_for_memory(self.group)
         streams = (
             Streams.pipes(stdin=stdin, owner=self._machine.state.identity) if terminal is None else Streams.terminal()
         )
@@ -221,25 +212,6 @@ class Sandbox:
         except asyncio.CancelledError:
             started.add_done_callback(self._unwanted)
             raise
-
-    async def _wait_for_memory(self) -> None:
-        """Returns when there is memory for a process, or some that killing others would bring.
-
-        To make room for it the kernel would kill the agent, with nothing else left to kill. What was killed or removed
-        a moment ago may still be giving back what it had.
-        """
-        deadline = time.monotonic() + MEMORY_TIMEOUT
-        while not self._has_memory():
-            if time.monotonic() > deadline:
-                raise AgentError("exhausted", MEMORY_USED_UP)
-            await asyncio.sleep(0.02)
-
-    def _has_memory(self) -> bool:
-        try:
-            left = None if self.group is None else self.group.memory_left()
-        except OSError:  # the group has gone with the sandbox, or no descriptor is left: what comes next tells of it
-            return True
-        return left is None or left >= START_BYTES
 
     def _unwanted(self, started: asyncio.Task[Process]) -> None:
         """Ends a process whose asker was cancelled before it knew of it."""
