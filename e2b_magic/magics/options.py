@@ -155,11 +155,11 @@ def variable_name(text: str) -> str:
 
 
 def user_variables(context: Context) -> Iterable[str]:
-    """Gives the names of the user's own variables that a command can read: text, bytes, lines and results."""
+    """Gives the names of the user's own variables that a command can read: text, bytes, lines, frames and results."""
 
     def readable(value: object) -> bool:
         # By its name, since Tab imports no records; and no attribute is asked for, which may be anybody's code.
-        return isinstance(value, str | bytes | list | tuple) or type(value).__name__ == "ExecutionResult"
+        return isinstance(value, str | bytes | list | tuple) or type(value).__name__ in ("DataFrame", "ExecutionResult")
 
     return sorted(_names(context, readable))
 

@@ -14,6 +14,7 @@ from e2b_magic.exceptions import CommandError
 from e2b_magic.magics import jobs
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
+from e2b_magic.magics.inputs import read_variable
 from e2b_magic.magics.options import (
     PROJECT,
     USER,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
+_PASSING: Final = re.compile(r"(cd|pushd|export|alias|source|\.)\s[^;&|\n]*")
+"""A command that does nothing but change its own shell, which ends with it."""
+_INSTEAD: Final = {"cd": "--cwd DIR", "pushd": "--cwd DIR", "export": "--env NAME=VALUE"}
 _LAST_WORDS: Final = 200
 """How much of the last line of a command that failed unseen its error holds, in characters."""
 _LEFT_RUNNING: Final = re.compile(r"(?<![&|>\\])&\s*$")
@@ -46,7 +50,17 @@ def run(context: Context, arguments: argparse.Namespace) -> ExecutionResult | Ba
             "%e2b run: what & leaves running holds the cell as long as it may write into it: use %e2b run --bg, or "
             "send its output elsewhere (>file 2>&1 &)"
         )
+    if passing := _PASSING.fullmatch(command):
+        _tell_what_passes(context, passing[1])
     return _run_text(context, arguments, command, "bash", command)
+
+
+def _tell_what_passes(context: Context, word: str) -> None:
+    # What every user of !cd has fallen for: nothing fails, and the next command is where it was.
+    from e2b_magic.worker.protocol import Progress
+
+    instead = _INSTEAD.get(word, f"{word} … && COMMAND, or a %%e2b cell")
+    context.printer()(Progress(f"[what {word} changes ends with this command's shell: use {instead}]"))
 
 
 def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult | BackgroundJob:
@@ -55,7 +69,10 @@ def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult
     if arguments.template:
         script = context.expander.template(script)
     if program != "bash" and arguments.stdin:
-        raise UsageError(f"--stdin needs bash: {program} reads the cell itself from its input")
+        raise UsageError(
+            f"--stdin needs bash, since {program} reads the cell itself from its input: write the cell to a file, with "
+            f"%%e2b_file FILE, then %e2b run --stdin {arguments.stdin} {program} FILE"
+        )
     # bash -c is what runs every command, so a short script is just that; another program reads it from its input, as
     # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
     # and with that forget what is cached.
@@ -131,7 +148,7 @@ def _run(context: Context, arguments: argparse.Namespace, command: str, *, cacha
             timeout=context.timeout if arguments.timeout is None else arguments.timeout,
             use_cache=cachable and context.use_cache and not arguments.no_cache,
             refresh=arguments.refresh,
-            stdin=_input(context, arguments.stdin),
+            stdin=read_variable(context, arguments.stdin),
             on_event=printer,
         )
         if result.cached:
@@ -150,24 +167,6 @@ def _run(context: Context, arguments: argparse.Namespace, command: str, *, cacha
 def _when(result: ExecutionResult) -> str:
     passed = result.started_at - (result.cached_at or 0.0)
     return f"{span(passed)} ago" if passed >= 1 else "a moment ago"
-
-
-def _input(context: Context, name: str | None) -> str | bytes | None:
-    """Gives what a variable holds as a command's input."""
-    if name is None:
-        return None
-    if name not in context.namespace:
-        raise UsageError(f"--stdin {name}: there is no variable of that name")
-    value = context.namespace[name]
-    from e2b_magic.records import ExecutionResult
-
-    if isinstance(value, ExecutionResult):
-        return value.stdout
-    if isinstance(value, str | bytes):
-        return value
-    if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
-        return "".join(f"{line}\n" for line in value)  # as `lines = !ls` gives them
-    raise UsageError(f"--stdin {name}: a text, bytes, lines or a result is wanted, not {type(value).__name__}")
 
 
 def _keep(context: Context, arguments: argparse.Namespace, result: ExecutionResult) -> None:
@@ -196,7 +195,7 @@ _OPTIONS = (
         metavar="VAR",
         convert=variable_name,
         complete=user_variables,
-        summary="let the command read what a variable holds: a text, bytes, lines, or another command's result",
+        summary="let the command read what a variable holds: a text, bytes, lines, a DataFrame, or another result",
     ),
 )
 

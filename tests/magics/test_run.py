@@ -245,6 +245,25 @@ def test_a_command_that_would_hold_the_cell_is_refused(
     assert bool(caller.asked) is not refused
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("cd /tmp", "[what cd changes ends with this command's shell: use --cwd DIR]\n"),
+        ("export A=1", "[what export changes ends with this command's shell: use --env NAME=VALUE]\n"),
+        (
+            "source venv/bin/activate",
+            "[what source changes ends with this command's shell: use source … && COMMAND, or a %%e2b cell]\n",
+        ),
+        ("cd /tmp && ls", ""),
+        ("cdparanoia x", ""),
+    ],
+)
+def test_what_ends_with_the_shell_is_told(notebook: Notebook, caller: FakeCaller, command: str, told: str) -> None:
+    """A line that only changes its own shell, as `!cd` does, runs, and says what does what was meant."""
+    assert notebook(f"r = %e2b run {command}").stderr == told
+    assert caller.asked[-1]["command"] == command
+
+
 def test_half_a_character_is_one_line(notebook: Notebook, caller: FakeCaller) -> None:
     """Text that no UTF-8 can hold is refused like any other slip, and nothing runs."""
     cell = notebook("get_ipython().run_cell_magic('e2b', '', 'echo \\ud800')")
@@ -383,7 +402,7 @@ def test_secrets_are_in_no_verbose_traceback(
         ("%e2b run --env NOT_SET_ANYWHERE ls", "nor set in this kernel's environment"),
         ("%e2b run --cwd 'a ls", "%e2b run: A ' is not closed"),
         ("%e2b read", "%e2b read: the following arguments are required: PATH; see %e2b read --help"),
-        ("%e2b ls a b", "%e2b ls does not take 'b': %e2b ls [--project NAME] [--user USER] [PATH]"),
+        ("%e2b ls a b", "%e2b ls does not take 'b': %e2b ls [--all] [--project NAME] [--user USER] [PATH]"),
         ("%e2b history --status good", "invalid choice: 'good'"),
         ("%e2b history --limit none", "'none' is no number of 1 or more"),
         ("%e2b help rum", "Unknown subcommand 'rum': did you mean rm or run?"),

@@ -50,13 +50,22 @@ def test_a_command_reads_a_variable(notebook: Notebook, caller: FakeCaller) -> N
     assert base64.b64decode(caller.asked[-1]["stdin"]) == b"one\ntwo\n"
 
 
+def test_a_command_reads_a_frame(notebook: Notebook, caller: FakeCaller) -> None:
+    """`--stdin` gives a DataFrame as the CSV that `to_frame` reads back, its index where that is no count."""
+    pytest.importorskip("pandas")
+    notebook("import pandas\nframe = pandas.DataFrame({'a': [1, 2], 'b': ['x, y', 'z']})\nby_b = frame.set_index('b')")
+    for name, sent in (("frame", b'a,b\n1,"x, y"\n2,z\n'), ("by_b", b'b,a\n"x, y",1\nz,2\n')):
+        assert notebook(f"%e2b run --stdin {name} cat").error is None
+        assert base64.b64decode(caller.asked[-1]["stdin"]) == sent
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
         ("%e2b run --stdin nobody cat", "no variable of that name"),
-        ("%e2b run --stdin number cat", "a text, bytes, lines or a result is wanted, not int"),
+        ("%e2b run --stdin number cat", "a text, bytes, lines, a DataFrame or a result is wanted, not int"),
         ("%e2b run --bg --out x cat", "--out cannot be had with --bg"),
-        ("%%e2b --with python3 --stdin text\nprint()\n", "--stdin needs bash"),
+        ("%%e2b --with python3 --stdin text\nprint()\n", "%e2b run --stdin text python3 FILE"),
         ("%%e2b --template\n{nobody}\n", "{nobody} gave NameError"),
     ],
 )
