@@ -1,13 +1,15 @@
 """E2B sandboxes in Jupyter: run commands and untrusted code from a notebook, isolated, with or without an E2B key.
 
 In a notebook, `%load_ext e2b_magic` brings `%e2b`, `%%e2b` and `%%e2b_file`. From Python, `Client` has the same verbs.
-This module imports nothing until a name is asked for, so that loading the extension costs next to nothing.
+This module imports next to nothing until a name is asked for, so that loading the extension costs next to nothing.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from e2b_magic.interrupts import deferred
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -91,7 +93,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'e2b_magic' has no attribute {name!r}")
-    return getattr(import_module(f"e2b_magic.{_HOMES[name]}"), name)
+    with deferred():
+        return getattr(import_module(f"e2b_magic.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
@@ -100,9 +103,10 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Brings the magics; IPython calls this on `%load_ext e2b_magic`."""
-    from e2b_magic import magics
+    with deferred():
+        from e2b_magic import magics
 
-    magics.load(ipython)
+        magics.load(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:

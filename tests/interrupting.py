@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-STEPS = ("call", "c_return")
-"""Where Python looks for a Ctrl-C, loops aside: as a function of Python's begins, and as one of C's has returned."""
+import pytest
+
+finalizers_pass_over_it = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""For tests of each step: one may lie in a weak reference's callback, where Python only says that an error came."""
+_STEPS = ("call", "c_return")  # where Python looks for a Ctrl-C, loops aside
+Step = tuple[str, str]
+"""A function of Python's as it begins, or one in which one of C's has returned: which of the two, and its name."""
+
+
+def steps_of(work: Callable[[], object]) -> list[Step]:
+    """Does some work and gives its steps."""
+    steps: list[Step] = []
+    _profile(steps.append, work)
+    return steps
 
 
 def interrupted(step: int, work: Callable[[], object]) -> KeyboardInterrupt | None:
@@ -15,23 +29,31 @@ def interrupted(step: int, work: Callable[[], object]) -> KeyboardInterrupt | No
 
     Args:
         step: At which step, counted from 0.
-        work: The work, which is begun outside any other use of `sys.setprofile`.
+        work: The work.
     """
-    left = step
+    passed = -1
 
-    def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal left
-        if event in STEPS:
-            left -= 1
-            if left < 0:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
+    def count(_: Step) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == step:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGINT)
 
     try:
-        sys.setprofile(count)
-        work()
+        _profile(count, work)
     except KeyboardInterrupt as interrupt:
         return interrupt
+    return None
+
+
+def _profile(take: Callable[[Step], None], work: Callable[[], object]) -> None:
+    def at(frame: FrameType, event: str, _: Any) -> None:
+        if event in _STEPS:
+            take((event, frame.f_code.co_qualname))
+
+    try:
+        sys.setprofile(at)
+        work()
     finally:
         sys.setprofile(None)
-    return None

@@ -17,7 +17,7 @@ PACKAGE = Path(e2b_magic.__file__).parent
 PAGES = Path(__file__).parents[1]
 
 # Each part of the package, and the parts that it may import. What is missing from a set is forbidden.
-LEAVES = {"exceptions", "colours", "results", "records", "config", "output", "quantities", "terminal"}
+LEAVES = {"exceptions", "colours", "results", "records", "config", "output", "quantities", "terminal", "interrupts"}
 ALLOWED: dict[str, set[str]] = {
     "exceptions": {"records"},
     "records": {"results"},
@@ -25,9 +25,10 @@ ALLOWED: dict[str, set[str]] = {
     "colours": {"terminal"},
     "config": {"exceptions"},
     "output": set(),
+    "interrupts": set(),
     "quantities": set(),
     "terminal": set(),
-    "store": {"exceptions", "records"},
+    "store": {"exceptions", "interrupts", "records"},
     "embedded": {"exceptions"},
     "sandboxes": LEAVES | {"worker.protocol", "worker.requests", "embedded.runtime", "embedded.endpoint"},
     "worker": LEAVES | {"sandboxes"},

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, Generic, TypeVar
 
 from e2b_magic.exceptions import ConfigurationError, InvalidRequestError
+from e2b_magic.interrupts import deferred
 from e2b_magic.worker.protocol import Emit, Event
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Job(Generic[T]):
         self._wake: Callable[[], object] | None = None
         self._taken = 0
         self._began = False
+        # Beside the outcome's own word, whose lock a Ctrl-C can leave taken: the loop would wait for it for ever.
+        self._over = False
 
     def begin(self) -> None:
         """Has the job begin now, if it has not yet; whoever calls this waits for it later, or cancels it."""
@@ -94,7 +97,11 @@ class Job(Generic[T]):
         else:
             self._outcome.set_result(result)
         finally:
-            self._put(None)
+            self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._put(None)
 
     async def _emit(self, event: Event) -> None:
         if self._on_event is not None and self._room is not None:
@@ -139,7 +146,7 @@ class Job(Generic[T]):
             # The interrupt came before the loop was told to begin, or before the task's first step, which a cancelled
             # task never makes: nothing else will say that it is over.
             self._outcome.set_exception(asyncio.CancelledError())
-            self._put(None)
+            self._end()
 
     def wait(self) -> T:
         """Gives the job's result, and its events to `on_event`, in the calling thread.
@@ -166,7 +173,7 @@ class Job(Generic[T]):
                 event = self._events.get(timeout=_TICK)
             except queue.Empty:
                 # An interrupt that comes just as `get` returns takes along what it brought, which may be the end.
-                if self._outcome.done():
+                if self._over:
                     return
                 continue
             if event is None:
@@ -272,12 +279,16 @@ class BackgroundLoop:
                 "multiprocessing's 'spawn' or 'forkserver' method, or use a thread"
             )
         if self._loop is None:
-            loop = _new_event_loop()
-            thread = threading.Thread(target=_serve, args=(loop,), name="e2b-magic", daemon=True)
-            thread.start()
-            self._loop, self._thread = loop, thread
-            BackgroundLoop._process = os.getpid()
+            with deferred():
+                self._loop, self._thread = self._started()
         return self._loop
+
+    def _started(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+        loop = _new_event_loop()
+        thread = threading.Thread(target=_serve, args=(loop,), name="e2b-magic", daemon=True)
+        thread.start()
+        BackgroundLoop._process = os.getpid()
+        return loop, thread
 
     def close(self, last: Callable[[], Awaitable[None]]) -> None:
         """Ends every job, awaits `last` on the loop, and ends the thread.
@@ -288,8 +299,9 @@ class BackgroundLoop:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
-        ending = asyncio.run_coroutine_threadsafe(_end_all(last), loop)
-        ending.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        with deferred():
+            ending = asyncio.run_coroutine_threadsafe(_end_all(last), loop)
+            ending.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
         thread.join(CLOSE_LIMIT)
         if not thread.is_alive():
             ending.result()

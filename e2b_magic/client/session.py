@@ -11,6 +11,8 @@ import os
 import socket
 from functools import cache
 
+from e2b_magic.interrupts import deferred
+
 
 @cache
 def _own(process: int) -> str:
@@ -23,7 +25,8 @@ def own_session() -> str:
 
 
 def _began(process: int) -> float:
-    import psutil  # here, since a cached result should not pay for its import
+    with deferred():
+        import psutil  # here, since a cached result should not pay for its import
 
     return psutil.Process(process).create_time()
 

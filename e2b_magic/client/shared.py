@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from e2b_magic.client.client import Client
+from e2b_magic.interrupts import deferred
 from e2b_magic.worker.requests.base import check_project_name
 
 _lock = threading.Lock()
@@ -20,13 +21,17 @@ def shared_client() -> Client:
         ConfigurationError: The environment's variables contradict each other.
     """
     global _client  # noqa: PLW0603  one client a process is what this module is for
-    with _lock:
+    client = _client
+    if client is not None:
+        return client
+    with deferred(), _lock:
         if _client is None:
-            _client = Client()
+            client = Client()
             if _project is not None:
-                _client.use_project(_project)
+                client.use_project(_project)
             if _template is not None:
-                _client.use_template(_template)
+                client.use_template(_template)
+            _client = client
         return _client
 
 

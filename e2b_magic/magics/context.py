@@ -7,13 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from e2b_magic.interrupts import deferred
 
 if TYPE_CHECKING:
     from e2b_magic.client import Client
     from e2b_magic.magics.expansion import Expander
     from e2b_magic.magics.progress import ProgressBar
     from e2b_magic.magics.streaming import Printer
+
+
+@cache
+def _prepare() -> None:
+    """Imports, once, what nearly every command needs: where a Ctrl-C cannot break it off."""
+    with deferred():
+        import e2b_magic.client
+        import e2b_magic.magics.streaming  # noqa: F401  they are named where they are used
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +62,14 @@ class Context:
         Raises:
             ConfigurationError: The environment's variables contradict each other.
         """
+        _prepare()
         from e2b_magic.client import shared_client
 
         return shared_client()
 
     def printer(self, *, quiet: bool = False) -> Printer:
         """Shows a call's events in the cell."""
+        _prepare()
         from e2b_magic.magics.streaming import Printer
 
         return Printer(quiet=quiet)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from e2b_magic.interrupts import deferred
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def panel(context: Context, arguments: argparse.Namespace) -> Panel:
     """Gives a panel, which the cell shows."""
-    from e2b_magic.panels import Panel
+    with deferred():  # it brings ipywidgets
+        from e2b_magic.panels import Panel
 
     return Panel(context.client, arguments.tab or "run")
 

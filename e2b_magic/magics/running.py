@@ -135,9 +135,9 @@ def _with_last_words(failure: CommandError, result: ExecutionResult) -> CommandE
 
 def _run(context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool) -> ExecutionResult:
     """Runs a command, or finds its result, and shows what it writes."""
+    printer = context.printer(quiet=arguments.quiet)
     from e2b_magic.worker.protocol import Progress  # here, since loading the magics needs no worker
 
-    printer = context.printer(quiet=arguments.quiet)
     try:
         result = context.client.execute_command(
             command,

@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e2b_magic.interrupts import deferred
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
@@ -91,7 +93,7 @@ def create(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with lock(path):
+    with deferred(), lock(path):
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 

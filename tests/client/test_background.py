@@ -15,7 +15,8 @@ import pytest
 
 from e2b_magic.client.background import BackgroundLoop
 from e2b_magic.exceptions import ConfigurationError
-from e2b_magic.worker.protocol import Emit, Progress
+from e2b_magic.worker.protocol import Emit, Event, Progress
+from tests.interrupting import finalizers_pass_over_it, interrupted
 
 
 def test_an_error_comes_out_where_it_is_waited_for() -> None:
@@ -31,6 +32,29 @@ def test_an_error_comes_out_where_it_is_waited_for() -> None:
 
 
 async def _nothing() -> None:
+    return
+
+
+@finalizers_pass_over_it
+def test_an_interrupt_at_any_step_leaves_the_loop_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever in the wait for a job a Ctrl-C comes, and while its traceback is kept, the next job is done."""
+    monkeypatch.setattr("e2b_magic.client.background._TICK", 0.001)
+
+    async def work(emit: Emit) -> str:
+        await asyncio.sleep(0.004)
+        return "done"
+
+    background = BackgroundLoop()
+    for step in range(500):
+        came = interrupted(step, lambda: background.submit(work).wait())
+        assert background.start(lambda: work(_unheard)).result(timeout=10) == "done", f"at step {step}"
+        if came is None:
+            break
+    assert 20 < step < 499
+    background.close(_nothing)
+
+
+async def _unheard(event: Event) -> None:
     return
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from e2b_magic.embedded import runtime
-from tests.magics.kernels import PROMPT_WITHIN, text_of
+from tests.magics.kernels import PROMPT_WITHIN, environment_in, text_of
 from tests.magics.sessions import Session, errors, session_in
 
 pytestmark = pytest.mark.sandbox
@@ -24,6 +26,7 @@ LEFT = (
 )
 """What counts the processes and the half-written files that are left, and says how large the uploaded file is."""
 BIG = 3 * 1024**3
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,19 @@ def test_the_first_moments_may_be_interrupted_too(
     with session_in(tmp_path) as fresh:
         _check(fresh, "%e2b run --no-cache echo on; sleep 54321", after, allowed)
         assert _left(fresh, "default") == "0 0 none"
+
+
+def test_the_first_command_may_be_interrupted_at_any_step(tmp_path: Path) -> None:
+    """Wherever in a session's first command a Ctrl-C comes, imports and locks included, the next command works."""
+    program = f"import sys; sys.path.append({str(ROOT)!r}); from tests.magics.first_command import main; main(12)"
+    environment = environment_in(tmp_path / "e2b-magic")
+    try:
+        told = subprocess.run(
+            [sys.executable, "-P", "-c", program], env=environment, check=True, capture_output=True, text=True
+        )
+    finally:
+        runtime.stop(tmp_path / "e2b-magic" / "embedded")
+    assert told.stdout == "tried 12\n", told.stderr
 
 
 @pytest.mark.parametrize("cell", ["%e2b run --no-cache sleep 54321", "%e2b put {here}/big big"])

@@ -18,7 +18,7 @@ import pytest
 
 from e2b_magic.exceptions import StoreError
 from e2b_magic.store import KeyValueStore, Store
-from tests.interrupting import interrupted
+from tests.interrupting import finalizers_pass_over_it, interrupted
 
 
 @pytest.fixture
@@ -324,6 +324,7 @@ WORK: dict[str, Callable[[KeyValueStore], object]] = {
 }
 
 
+@finalizers_pass_over_it
 @pytest.mark.parametrize("opened", [False, True], ids=["new", "open"])
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
 def test_an_interrupt_at_any_step_shuts_nobody_out(
