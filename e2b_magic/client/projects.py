@@ -224,7 +224,7 @@ class ProjectVerbs(HistoryVerbs, AwaitedTransferVerbs, ServerVerbs):
         for line in tree.left_out[:_NAMED]:
             setup.tell(f"Left out: {line}")
         # What was left alone stays known as it was not brought: it counts as edited the next time, too.
-        kept = {name: checksum for name, checksum in checksums.items() if name not in left}
+        kept = {name: checksums[name] for name in checksums.keys() - set(left)}
         return {"checksums": kept, "remove": found["gone"]}
 
 

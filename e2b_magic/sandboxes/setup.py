@@ -184,7 +184,7 @@ async def compare(manager: SandboxManager, request: CompareFiles, emit: Emit) ->
         missing = [name for name in wanted if name not in there]
         other = [name for name in wanted if name in there and there[name] != wanted[name]]
         changed = [name for name in other if brought.has(name, there[name])]
-        edited = [name for name in other if name not in changed]
+        edited = [name for name in other if not brought.has(name, there[name])]
         unsure = await _with_sizes(names, {name: there[name] for name in edited if name in brought.begun})
         if begun := {name: wanted[name] for name in [*missing, *changed, *unsure]}:
             await manifest.write(_Brought(brought.whole, brought.begun | begun))

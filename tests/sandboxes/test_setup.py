@@ -118,11 +118,10 @@ def test_what_an_ended_setup_left_is_no_edit(client: Client) -> None:
     large = random.Random(1).randbytes(16_000_000)
     files: dict[str, str | bytes] = {"a": "1", "b": "1", "large": large}
     client.use_project("half")
-    end_tar = "until tar=$(pgrep -x tar); do :; done; until [ -s half/large ]; do :; done; kill -9 $tar"
-    ending = client.start_background(end_tar)
+    end_tar = "until tar=$(pgrep -x tar); do sleep 0.01; done; until [ -s half/large ]; do :; done; kill -9 $tar"
+    client.start_background(end_tar)
     with pytest.raises(FileError):
         client.setup_project("half", files=files)
-    client.wait_for_job(ending)
     assert 0 < len(client.read_file("half/large")) < len(large)
     client.write_file("half/b", "mine")
     told = _setup(client, "half", files={**files, "a": "2"})
