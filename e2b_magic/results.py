@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
+    from e2b_magic.exceptions import CommandError
     from e2b_magic.records import ExecutionResult, Status
 
     Runner = Callable[[ExecutionResult, Mapping[str, str] | None], ExecutionResult]
 
 HTML_SHOWN: Final = 10_000
 """How many characters of a stream's beginning, and of its end, a notebook's view of a result holds."""
+
+_LAST_WORDS: Final = 200
+"""How much of the last line of a command that failed its error holds, in characters."""
 
 
 class Readable:
@@ -102,20 +106,12 @@ class Readable:
         """Gives the result back when the command succeeded.
 
         Raises:
-            CommandError: It did not; the class says how it ended, `result` is this.
+            CommandError: It did not; the class says how it ended, the text what it wrote last to standard error,
+                `result` is this.
         """
-        from e2b_magic.exceptions import (
-            CommandError,
-            CommandFailedError,
-            CommandInterruptedError,
-            CommandTimeoutError,
-        )
-
         if self.ok:
             return self._record
-        kinds = {"failed": CommandFailedError, "timeout": CommandTimeoutError, "interrupted": CommandInterruptedError}
-        kind: type[CommandError] = kinds.get(self.status, CommandError)
-        raise kind(self.error or f"The command has not succeeded: it is {self.status}", self._record)
+        raise failure_of(self._record, last_words(self.stderr))
 
     def rerun(self, envs: Mapping[str, str] | None = None) -> ExecutionResult:
         """Runs the same command once more, in the same project, and gives the new result.
@@ -138,6 +134,28 @@ class Readable:
         told = (("stdout", self.stdout), ("stderr", self.stderr))
         streams = "".join(_stream(text, name, gap=_has_gap(self._record, text)) for name, text in told if text)
         return f"<details><summary>{line}</summary>{streams}</details>" if streams else line
+
+
+def failure_of(result: ExecutionResult, why: str = "") -> CommandError:
+    """Gives the error that stands for a command that did not succeed.
+
+    Args:
+        result: Its result.
+        why: What its text is to end in, for whoever has not seen what the command wrote.
+    """
+    from e2b_magic.exceptions import CommandError, CommandFailedError, CommandInterruptedError, CommandTimeoutError
+
+    kinds = {"failed": CommandFailedError, "timeout": CommandTimeoutError, "interrupted": CommandInterruptedError}
+    kind: type[CommandError] = kinds.get(result.status, CommandError)
+    text = result.error or f"The command has not succeeded: it is {result.status}"
+    return kind(f"{text}: {why}" if why else text, result)
+
+
+def last_words(text: str) -> str:
+    """Gives the last line that a command wrote, without colours and as far as an error can hold it."""
+    from e2b_magic.terminal import one_line, plain
+
+    return one_line(plain(text.strip().rpartition("\n")[2]))[:_LAST_WORDS]
 
 
 def _stream(text: str, name: str, *, gap: bool) -> str:

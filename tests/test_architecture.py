@@ -21,7 +21,7 @@ LEAVES = {"exceptions", "colours", "results", "records", "config", "output", "qu
 ALLOWED: dict[str, set[str]] = {
     "exceptions": {"records"},
     "records": {"results"},
-    "results": {"colours", "exceptions", "output", "records"},  # the last for its types
+    "results": {"colours", "exceptions", "output", "records", "terminal"},  # records for its types
     "colours": {"terminal"},
     "config": {"exceptions"},
     "output": set(),

@@ -89,6 +89,17 @@ def test_a_result_is_checked(status: str, kind: type[CommandError]) -> None:
     assert caught.value.result is failed
 
 
+def test_an_error_says_why() -> None:
+    """The error of `check` ends in the last line of standard error, without its colours and not longer than a line."""
+    wrote = "Traceback:\n  …\n\x1b[1;31mValueError\x1b[0m: no such column\n\n"
+    failed = _result(status="failed", exit_code=1, error="The command exited with code 1", stderr=wrote)
+    with pytest.raises(CommandFailedError, match=r"^The command exited with code 1: ValueError: no such column$"):
+        failed.check()
+    with pytest.raises(CommandFailedError) as caught:
+        _result(status="failed", exit_code=1, error="x", stderr="y" * 5000).check()
+    assert len(str(caught.value)) < 250
+
+
 def test_a_result_of_no_client_cannot_be_rerun() -> None:
     """Without a client the error names the way; with one, it is asked; neither JSON nor a pickle holds it."""
     with pytest.raises(InvalidRequestError, match="rerun_execution"):

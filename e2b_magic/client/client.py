@@ -6,6 +6,9 @@ exists twice, as itself and with an `a` before its name for `await`.
 
 from __future__ import annotations
 
+import asyncio
+from typing import Self
+
 from e2b_magic.client.all_sandboxes import AllSandboxesVerbs
 from e2b_magic.client.changes import Closed, SettingsChanged
 from e2b_magic.client.commands import CommandVerbs
@@ -52,6 +55,20 @@ class Client(
         known = configuration or from_environment()
         store = store or open_store(known.directory, user=known.user, space=known.space)
         super().__init__(known, store, caller or caller_for(known))
+
+    def __enter__(self) -> Self:
+        """Gives the client itself; `close` is called at the block's end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Gives the client itself; `close` is called at the block's end, and holds up nothing else."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
         return f"<Client: project {self.project!r} on {self.configuration.backend}>"

@@ -21,6 +21,7 @@ from e2b_magic.magics.display import Text
 from e2b_magic.magics.options import environment, local_paths, seconds, values_of
 from e2b_magic.magics.past import FILTERS, at_most, chosen_record, recent_ids, wanted_records
 from e2b_magic.quantities import counted
+from e2b_magic.results import failure_of
 from e2b_magic.terminal import one_line
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def rerun(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
         return error.result
     finally:
         printer.finish()
-    return result.check() if raises else result
+    if raises and not result.ok:
+        raise failure_of(result)
+    return result
 
 
 def export(context: Context, arguments: argparse.Namespace) -> Text | None:

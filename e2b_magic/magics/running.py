@@ -27,7 +27,7 @@ from e2b_magic.magics.options import (
     working_directory,
 )
 from e2b_magic.quantities import span
-from e2b_magic.terminal import one_line, plain
+from e2b_magic.results import failure_of, last_words
 
 if TYPE_CHECKING:
     from e2b_magic.records import BackgroundJob, ExecutionResult
@@ -37,8 +37,6 @@ SCRIPT_LIMIT: Final = 100_000
 _PASSING: Final = re.compile(r"(cd|pushd|export|alias|source|\.)\s[^;&|\n]*")
 """A command that does nothing but change its own shell, which ends with it."""
 _INSTEAD: Final = {"cd": "--cwd DIR", "pushd": "--cwd DIR", "export": "--env NAME=VALUE"}
-_LAST_WORDS: Final = 200
-"""How much of the last line of a command that failed unseen its error holds, in characters."""
 _LEFT_RUNNING: Final = re.compile(r"(?<![&|>\\])&\s*$")
 
 
@@ -112,8 +110,8 @@ def _execute(
     failure: CommandError | None = None
     try:
         result = _run(context, arguments, command, cachable=cachable)
-        if raises:
-            result.check()
+        if not result.ok:
+            failure = failure_of(result)
     except CommandError as error:
         if error.result is None:
             raise
@@ -126,11 +124,8 @@ def _execute(
 
 def _with_last_words(failure: CommandError, result: ExecutionResult) -> CommandError:
     """Gives an error that tells also why, which `--quiet` has shown to nobody."""
-    lines = (result.stderr or result.stdout).strip().splitlines()
-    if not lines:
-        return failure
-    said = one_line(plain(lines[-1]))[:_LAST_WORDS]
-    return type(failure)(f"{failure}: {said} (%e2b show has all that it wrote)", result)
+    said = last_words(result.stderr or result.stdout)
+    return type(failure)(f"{failure}: {said} (%e2b show has all that it wrote)", result) if said else failure
 
 
 def _run(context: Context, arguments: argparse.Namespace, command: str, *, cachable: bool) -> ExecutionResult:

@@ -459,3 +459,19 @@ def test_secrets_are_in_no_frame(client: Client, caller: FakeCaller) -> None:
         shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         text = "".join(line for line in shown.format() if "test_execution" not in line)
         assert "canary" not in text
+
+
+def test_a_block_closes_its_client(configuration: Configuration, caller: FakeCaller) -> None:
+    """`with` and `async with` give the client, and nothing can be asked of it after them."""
+    with Client(configuration, caller=caller) as client:
+        assert client.execute_command("hello").stdout == "hello\n"
+    with pytest.raises(InvalidRequestError, match="is closed"):
+        client.execute_command("hello", use_cache=False)
+
+    async def use() -> Client:
+        async with Client(configuration, caller=caller) as client:
+            assert (await client.aexecute_command("hello there")).stdout == "hello there\n"
+            return client
+
+    with pytest.raises(InvalidRequestError, match="is closed"):
+        asyncio.run(use()).execute_command("hello", use_cache=False)
