@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from typing import Final
+
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.display import aligned
 from e2b_magic.magics.registry import ALL, GROUPS, foreign
 
-_MORE = "%e2b help COMMAND says more of one; so does %e2b COMMAND --help."
+WIDTH: Final = 98
+"""How wide a command's help is, in characters: a notebook's cell in half a screen."""
+_MORE: Final = "%e2b help COMMAND says more of one; so does %e2b COMMAND --help."
 
 
 def index() -> str:
@@ -21,11 +27,12 @@ def index() -> str:
 
 def explain(command: Command) -> str:
     """Gives a command's help."""
-    rows = [[f"  {spelled(argument)}", argument.summary] for argument in _arguments(command)]
-    parts = [f"{command.usage}\n{command.summary}."]
+    rows = [(f"  {spelled(argument)}  ", argument.summary) for argument in _arguments(command)]
+    parts = [f"{_wrapped(command.usage, ' ' * 6)}\n{command.summary}."]
     if rows:
-        parts.append(aligned(rows, [False, False]))
-    parts.extend(note.replace("`", "") for note in command.notes)
+        width = max(len(name) for name, _ in rows)
+        parts.append("\n".join(_wrapped(name.ljust(width) + summary, " " * width) for name, summary in rows))
+    parts.extend(_wrapped(note.replace("`", "")) for note in command.notes)
     if command.examples:
         parts.append("Examples:\n" + "\n\n".join(_indented(example) for example in command.examples))
     return "\n\n".join(parts)
@@ -45,6 +52,14 @@ def spelled(argument: Argument) -> str:
 
 def _arguments(command: Command) -> list[Argument]:
     return [*command.arguments, *([command.raw] if command.raw is not None else [])]
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Gives a text in lines, those after the first indented; an option and its value stay together."""
+    # A cell would break the lines anywhere. textwrap breaks at spaces, but not at this one.
+    kept = re.sub(r"(\[[^\s\]]+) (\S+\])", "\\1\xa0\\2", text)
+    lines = textwrap.wrap(kept, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _indented(text: str) -> str:

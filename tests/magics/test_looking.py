@@ -10,6 +10,7 @@ import pytest
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from e2b_magic.client import shared_client
+from e2b_magic.magics.help import WIDTH
 from e2b_magic.magics.registry import ALL
 from e2b_magic.worker.caller import FakeCaller
 from tests.magics.conftest import Notebook, Sandbox, shown_as
@@ -235,8 +236,10 @@ def test_every_command_explains_itself(notebook: Notebook, command: Any) -> None
         assert notebook(f"{command.name} --help\nbody\n").stdout == told
     else:
         assert notebook(f"%e2b {command.name} --help").stdout == told
-    assert told.startswith(f"{command.usage}\n{command.summary}.")
-    assert all(argument.summary in told for argument in command.arguments)
+    assert max(map(len, told.partition("Examples:")[0].splitlines())) <= WIDTH
+    read = " ".join(told.split())
+    assert read.startswith(f"{command.usage} {command.summary}.")
+    assert all(argument.summary in read for argument in command.arguments)
     assert all(example.splitlines()[0] in told for example in command.examples)
     assert command.examples
 
