@@ -221,6 +221,24 @@ class Job(Generic[T]):
         return settled
 
 
+def settled(future: Future[Any], timeout: float | None) -> bool:
+    """Whether work on the loop has ended in time; where `Future.result` waits, a Ctrl-C can leave its lock taken.
+
+    Args:
+        future: The work's future.
+        timeout: How long to wait, in seconds; None waits for as long as it takes.
+    """
+    ended = threading.Lock()
+    ended.acquire()
+    with deferred():
+        future.add_done_callback(lambda _: ended.release())
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    while not ended.acquire(timeout=max(0.0, min(_TICK, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return False
+    return True
+
+
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     """Gives uvloop's loop, on which a small command takes a tenth less; asyncio's own on Windows, which has none."""
     try:

@@ -7,12 +7,13 @@ within some milliseconds: on this machine that is the answer itself, elsewhere w
 from __future__ import annotations
 
 import time
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
+from e2b_magic.client.background import settled
 from e2b_magic.client.verbs import Verbs
-from e2b_magic.exceptions import E2BMagicError
+from e2b_magic.interrupts import deferred
 from e2b_magic.records import FileEntry
 from e2b_magic.worker.protocol import Event
 from e2b_magic.worker.requests.base import check_project_name
@@ -67,12 +68,11 @@ class CompletionVerbs(Verbs):
     def _await_briefly(self, key: tuple[str, str], request: PeekDirectory, wait: float) -> None:
         asking = self._asking.get(key)
         if asking is None:
-            asking = self._asking[key] = self.in_background(lambda: self._ask(key, request))
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
-        try:
-            asking.result(timeout=wait)
-        except (TimeoutError, CancelledError, E2BMagicError):
-            return  # what is wrong with the sandbox is told by the command that is being written, when it is run
+            with deferred():
+                asking = self._asking[key] = self.in_background(lambda: self._ask(key, request))
+                asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        # What is wrong with the sandbox is told by the command that is being written, when it is run.
+        settled(asking, wait)
 
     async def _ask(self, key: tuple[str, str], request: PeekDirectory) -> None:
         entries = map(FileEntry.from_json, (await self._work.call(request, _unheard))["entries"])

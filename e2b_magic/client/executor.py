@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from traitlets import Bool, HasTraits, Instance, Int, Tuple, Unicode
 
-from e2b_magic.client.background import Job
+from e2b_magic.client.background import Job, settled
 from e2b_magic.client.options import CommandOptions, checked
 from e2b_magic.client.shared import shared_client
 from e2b_magic.client.transcript import Transcript
 from e2b_magic.exceptions import CommandFailedError, CommandInterruptedError, InvalidRequestError
+from e2b_magic.interrupts import deferred
 from e2b_magic.output import OutputBuffer
 from e2b_magic.records import ExecutionResult
 from e2b_magic.worker.protocol import Event, Output, Progress
@@ -95,19 +96,26 @@ class Executor(HasTraits):
             if self.running:
                 raise InvalidRequestError("A command runs here already: cancel it, or use another Executor")
             answer = self._client.begin_command(command, on_event=self._take, **options)
-            self._forget()
-            self._show()
-            self.set(result=None, error=None)
-            if isinstance(answer, ExecutionResult):
-                self._end(answer)
-                return
-            self._job = answer
-            self.running = True
-            try:
-                self._following = self._client.in_background(lambda: self._follow(answer))
-            except BaseException:
-                self.running = False
-                raise
+            with deferred():  # else it might be running for good, with nobody who follows it
+                self._show_anew(answer)
+
+    def _show_anew(self, answer: ExecutionResult | Job[ExecutionResult]) -> None:
+        self._forget()
+        self._show()
+        self.set(result=None, error=None)
+        if isinstance(answer, ExecutionResult):
+            self._end(answer)
+        else:
+            self._begin_following(answer)
+
+    def _begin_following(self, job: Job[ExecutionResult]) -> None:
+        self._job = job
+        self.running = True
+        try:
+            self._following = self._client.in_background(lambda: self._follow(job))
+        except BaseException:
+            self.running = False
+            raise
 
     def cancel(self) -> None:
         """Ends the command and its children, without waiting for that; `running` tells when it is over."""
@@ -128,8 +136,10 @@ class Executor(HasTraits):
             TimeoutError: It still runs; it goes on.
         """
         if self._following is not None:
+            if not settled(self._following, timeout):
+                raise TimeoutError
             with suppress(CancelledError):  # the client was closed: the traits tell it
-                self._following.result(timeout)
+                self._following.result()
         return self.result
 
     def set(self, **values: Any) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from e2b_magic.client.background import Job, OnEvent
+from e2b_magic.client.background import Job, OnEvent, settled
 from e2b_magic.client.threads import wait_for
-from e2b_magic.exceptions import E2BMagicError
 from e2b_magic.worker.protocol import binary
 from e2b_magic.worker.requests.base import Request
 from e2b_magic.worker.requests.transfers import CloseTransfer, ListTree, ReceivePiece, SendPiece
@@ -143,5 +142,4 @@ class Transfer:
         if self._coming is not None:
             self._coming.cancel()
         discarding = self.place.starting(CloseTransfer(**self.place.target, transfer=self.id, discard=True))
-        with suppress(TimeoutError, CancelledError, E2BMagicError):  # what is told is what went wrong first
-            discarding.result(timeout=DISCARDED if self._closing else DISCARDING)
+        settled(discarding, DISCARDED if self._closing else DISCARDING)  # what is told is what went wrong first

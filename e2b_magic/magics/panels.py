@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def panel(context: Context, arguments: argparse.Namespace) -> Panel:
     """Gives a panel, which the cell shows."""
-    with deferred():  # it brings ipywidgets
+    with deferred():  # it brings ipywidgets, and one that is half made would be told of every change
         from e2b_magic.panels import Panel
 
-    return Panel(context.client, arguments.tab or "run")
+        return Panel(context.client, arguments.tab or "run")
 
 
 def _tabs(context: Context) -> Iterable[str]:

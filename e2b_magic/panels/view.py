@@ -24,6 +24,7 @@ from ipywidgets import HTML, VBox
 from e2b_magic.client import Client, shared_client
 from e2b_magic.client.changes import Change, Closed
 from e2b_magic.exceptions import ContainmentError, E2BMagicError
+from e2b_magic.interrupts import deferred
 from e2b_magic.panels.style import sheet
 from e2b_magic.terminal import one_line
 
@@ -120,7 +121,8 @@ class View(VBox):  # type: ignore[misc]  # ipywidgets has no types
         except E2BMagicError as error:
             self.message.fail(error)
             return None
-        future.add_done_callback(self._tasks.discard)
+        with deferred():
+            future.add_done_callback(self._tasks.discard)
         return future
 
     async def _guarded(self, work: Work) -> None:

@@ -20,6 +20,7 @@ from e2b_magic.exceptions import CommandFailedError, CommandInterruptedError, In
 from e2b_magic.records import Status
 from e2b_magic.worker.caller import FakeCaller
 from e2b_magic.worker.protocol import Attached, Emit, Output, Progress
+from tests.interrupting import finalizers_pass_over_it, interrupted
 
 
 @pytest.fixture
@@ -41,6 +42,25 @@ def test_it_tells_how_a_command_gets_on(executor: Executor) -> None:
     assert (executor.stdout, executor.stderr) == ("hello\n", "")
     assert executor.output == (Output("stdout", "hello\n"),)
     assert seen == [True, False]
+
+
+@finalizers_pass_over_it
+def test_an_interrupt_at_any_step_leaves_it_of_use(executor: Executor) -> None:
+    """Wherever in a beginning or a wait a Ctrl-C comes, the command ends, and the next one runs and is told."""
+
+    def run() -> None:
+        executor.run("first", use_cache=False)
+        executor.wait()
+
+    for step in range(3000):
+        came = interrupted(step, run)
+        executor.wait(10)
+        executor.run(f"hello {step}", use_cache=False)
+        result = executor.wait(10)
+        assert (result and result.stdout, executor.running) == (f"hello {step}\n", False), f"at step {step}: {came!r}"
+        if came is None:
+            break
+    assert 50 < step < 2900
 
 
 def test_a_stored_result_is_there_at_once(executor: Executor) -> None:
