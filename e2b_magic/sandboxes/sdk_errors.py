@@ -91,8 +91,8 @@ def translate(error: BaseException) -> E2BMagicError:
 
 
 def _first_line(error: BaseException) -> str:
-    # For what it knows no exception of its own for, the SDK puts the name of Connect's code before the text.
-    lines = re.sub(r"^Code\.[A-Z_]+: ", "", str(error).strip()).splitlines()
+    # For what it knows no exception of its own for, the SDK puts Connect's code, or HTTP's, before the text.
+    lines = re.sub(r"^(Code\.[A-Z_]+|\d{3}): ", "", str(error).strip()).splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 

@@ -70,3 +70,11 @@ def test_a_broken_connection_means_an_unknown_outcome() -> None:
     assert translate(httpx.ReadError("reset")).code == "outcome_unknown"
     assert translate(httpx.ConnectError("refused")).code == "sandbox_unreachable"
     assert isinstance(translate(OSError("broken pipe")), E2BMagicError)
+
+
+@pytest.mark.parametrize("code", ["403", "Code.PERMISSION_DENIED"])
+def test_the_text_is_told_without_its_code(code: str) -> None:
+    """What the SDK knows no exception of its own for is told in the server's words alone."""
+    assert str(translate(sdk.SandboxException(f"{code}: '/etc/x': read-only file system"))) == (
+        "'/etc/x': read-only file system"
+    )

@@ -128,7 +128,9 @@ class Processes:
         try:
             pid = start(program, argv, environment, take_streams, self._order)
         except BlockingIOError:
-            raise Failure("exhausted", "the sandbox has as many processes as it may have") from None
+            raise Failure(
+                "exhausted", "the sandbox has as many processes as it may have: end some, or the sandbox"
+            ) from None
         except OSError as error:
             raise of_system(error, program) from None
         self._running.add(pid)
