@@ -93,6 +93,9 @@ async def _serve(manager: SandboxManager, terminal: Terminal, request: OpenTermi
             terminal.show,
             user=request.user,
             cwd=request.cwd,
+            # Without it bash says its version: nobody sees whether it is the sandbox's shell or the own machine's.
+            # Where a template brings a prompt of its own, that is set later, and stays.
+            envs={"PS1": f"({request.project_id}) \\w\\$ "},
             timeout=0,
         )
         waiting = asyncio.create_task(_exit_code(terminal.handle))

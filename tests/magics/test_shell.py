@@ -42,7 +42,12 @@ def terminal(directory: Path) -> Iterator[pexpect.spawn]:
 
 
 def test_a_shell_runs_and_ends(terminal: pexpect.spawn) -> None:
-    """What is typed runs in the sandbox, in a terminal of this one's size, and `exit` brings the prompt back."""
+    """What is typed runs in the sandbox, in a terminal of this one's size, and `exit` brings the prompt back.
+
+    The shell's prompt says which project's sandbox this is, and where in it.
+    """
+    terminal.sendline("cd /tmp")
+    terminal.expect_exact("(default) /tmp$ ")
     terminal.sendline("echo $((6*7)) $E2B_SANDBOX; stty size")
     terminal.expect("42 true\r\n30 100\r\n")
     terminal.setwinsize(20, 77)
