@@ -220,8 +220,10 @@ def test_files_go_up_and_down(files: FilesPanel) -> None:
 
 def test_a_directory_of_5000_is_paged(files: FilesPanel) -> None:
     """Of five thousand entries a page holds sixty, and the pages join without a gap."""
-    files.client.execute_command("mkdir -p many && cd many && seq -f '%05.0f' 5000 | xargs touch", use_cache=False)
-    files.go_to("many")
+    # In memory they are made in a tenth of a second, on a busy disk in several.
+    make = "mkdir /dev/shm/many && cd /dev/shm/many && seq -f '%05.0f' 5000 | xargs touch"
+    files.client.execute_command(make, use_cache=False)
+    files.go_to("/dev/shm/many")
     until(lambda: len(files._tree.rows()) == 5000)
     until(lambda: "of 5,000" in files.rows._where.value)
     assert "00001" in files.rows._list.children[0].description
@@ -275,12 +277,12 @@ def test_a_history_of_10000_opens_its_pages_quickly(tmp_path: Path) -> None:
     history = HistoryPanel(client)
     until(lambda: history.rows._list.children)
     times = []
-    for page in range(10):
+    for page in range(5):
         before = time.perf_counter()
         press(history.rows.later)
         _at(history, page + 1)
         times.append(time.perf_counter() - before)
-    assert sorted(times)[5] < 2
+    assert sorted(times)[2] < 2
     history.close()
     client.close()
 
