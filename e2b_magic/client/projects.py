@@ -20,6 +20,7 @@ from e2b_magic.client.servers import ServerVerbs
 from e2b_magic.client.threads import in_thread, on_this_loop
 from e2b_magic.client.trees.scanning import Tree
 from e2b_magic.exceptions import E2BMagicError
+from e2b_magic.quantities import counted
 from e2b_magic.records import Project
 from e2b_magic.worker.protocol import Progress
 from e2b_magic.worker.requests.base import check_project_name
@@ -229,7 +230,7 @@ class ProjectVerbs(HistoryVerbs, AwaitedTransferVerbs, ServerVerbs):
 
 
 def _described(brought: int, same: int, removed: int, path: str) -> str:
-    parts = [f"Brought {brought:,} files to {path}"]
+    parts = [f"Brought {counted(brought, 'file')} to {path}"]
     if same:
         parts.append(f"{same:,} unchanged")
     if removed:

@@ -126,6 +126,12 @@ _COLUMNS: Final[tuple[Column[SandboxState], ...]] = (
 )
 _TIME = Argument(names=("time",), metavar="TIME", convert=seconds, required=True, summary="how long: 30m, 2h, 600")
 
+
+def _known_templates(context: Context) -> list[str]:
+    # Those that the store can name: to ask the server for its snapshots would take longer than Tab may.
+    return sorted({"base", *(project.template for project in context.client.get_projects() if project.template)})
+
+
 COMMANDS = (
     Command(
         name="new",
@@ -135,6 +141,7 @@ COMMANDS = (
             Argument(
                 names=("--template",),
                 metavar="TEMPLATE",
+                complete=_known_templates,
                 summary="what it is made from: a template, or a snapshot's id",
             ),
             Argument(names=("--replace",), summary="end the sandbox that the project has, its files with it"),

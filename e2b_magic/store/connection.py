@@ -167,6 +167,9 @@ class Connection:
                 damaged.retire(self.path)
             except OSError as refused:
                 return StoreError(f"{self.path} is damaged and cannot be set aside: {refused}")
+        if isinstance(error, OSError):  # it is the directory, which SQLite has not come to yet
+            why = error.strerror or error
+            return StoreError(f"{self.path}: {why}: set E2B_MAGIC_DIRECTORY to a directory of your own")
         return StoreError(f"{self.path}: {error}")
 
     def _open(self, *, writable: bool = False) -> PatientConnection:

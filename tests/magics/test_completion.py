@@ -33,6 +33,7 @@ def _offered(notebook: Notebook, text: str) -> list[str]:
         ("%e2b run --project we", "%e2b run --project web"),
         ("%e2b run --project=we", "%e2b run --project=web"),
         ("%e2b use we", "%e2b use web"),
+        ("%e2b new --template ", "%e2b new --template base"),
         ("%e2b history --status fa", "%e2b history --status failed"),
         ("%e2b help his", "%e2b help history"),
         ("%e2b run ", "%e2b run --timeout"),
