@@ -85,9 +85,18 @@ def wait(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
     except KeyboardInterrupt:
         context.printer().finish(interrupted=True)
         raise KeyboardInterrupt("stopped waiting; the job goes on") from None
-    if context.raise_on_error and not arguments.no_raise and job.exit_code:
-        raise CommandFailedError(f"{described(job)}: %e2b logs {job.id} shows what it wrote")
+    if context.raise_on_error and not arguments.no_raise:
+        _check(job)
     return job
+
+
+def _check(job: BackgroundJob) -> None:
+    if job.state == "lost":
+        raise CommandFailedError(
+            f"{described(job)}: its sandbox ended, or what watched over it there, and whether it was done is not known"
+        )
+    if job.exit_code:
+        raise CommandFailedError(f"{described(job)}: %e2b logs {job.id} shows what it wrote")
 
 
 def stop(context: Context, arguments: argparse.Namespace) -> BackgroundJob:
@@ -220,7 +229,7 @@ COMMANDS = (
             JOB,
         ),
         examples=("%e2b wait", "job = %e2b wait --timeout 10m 3f9a21c0"),
-        notes=("An exit code other than 0 is an error. Ctrl-C ends the waiting, not the job.",),
+        notes=("A job that failed, or is lost, is an error. Ctrl-C ends the waiting, not the job.",),
     ),
     Command(
         name="stop",

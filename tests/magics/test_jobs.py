@@ -118,6 +118,17 @@ def test_a_kernel_that_was_restarted_tells_of_an_end(notebook: Notebook, client:
 
 
 @pytest.mark.sandbox
+def test_a_lost_job_is_no_success(notebook: Notebook) -> None:
+    """To wait for a job whose sandbox was killed is an error, so that "Run all" does not go on as if it were done."""
+    job = notebook("%e2b run -p lost --bg sleep 4321").value
+    notebook("%e2b kill lost")
+    error = notebook(f"%e2b wait {job.id}").error
+    assert isinstance(error, CommandFailedError)
+    assert re.match(rf"Job {job.id} \(sleep 4321\) lost.*: its sandbox ended", str(error))
+    assert notebook(f"%e2b wait --no-raise {job.id}").value.state is JobState.LOST
+
+
+@pytest.mark.sandbox
 def test_a_server_is_started_shown_and_stopped(notebook: Notebook) -> None:
     """`dev` waits for the port, `preview` shows it, `logs` has what it wrote, `stop` ends it by its port."""
     notebook("%%e2b_file site/index.html\n<p>hello</p>\n")
