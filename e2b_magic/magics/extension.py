@@ -166,10 +166,13 @@ class E2BMagics(Magics):
 
 def _describe() -> None:
     """Lets `%e2b?` list the commands: IPython shows a magic's docstring."""
-    from e2b_magic.magics.registry import ALL
+    from e2b_magic.magics.registry import GROUPS
 
-    lines = "\n".join(f"    {command.invocation}: {command.summary}" for command in ALL)
-    E2BMagics.e2b.__doc__ = f"{E2BMagics.e2b.__doc__}\n\n{lines}\n\n%e2b help COMMAND explains one."
+    groups = (
+        "\n".join([title, *(f"    {command.invocation}: {command.summary}" for command in group)])
+        for title, group in GROUPS.items()
+    )
+    E2BMagics.e2b.__doc__ = "\n\n".join([E2BMagics.e2b.__doc__ or "", *groups, "%e2b help COMMAND explains one."])
 
 
 _describe()

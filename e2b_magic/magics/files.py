@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from e2b_magic.exceptions import RemoteFileNotFoundError
+from e2b_magic.exceptions import RemoteFileNotFoundError, RemotePathError
 from e2b_magic.magics.command import Argument, Command
 from e2b_magic.magics.context import Context
 from e2b_magic.magics.display import Column, Content, Table, Text
@@ -46,10 +46,16 @@ def read(context: Context, arguments: argparse.Namespace) -> Text | Content:
 
 
 def list_files(context: Context, arguments: argparse.Namespace) -> Table[FileEntry]:
-    """Gives a directory's entries."""
-    entries = context.client.list_files(
-        arguments.path or "~", project=arguments.project, user=arguments.user, on_event=context.printer()
-    )
+    """Gives a directory's entries, or a file's own."""
+    where = {"project": arguments.project, "user": arguments.user, "on_event": context.printer()}
+    path = arguments.path or "~"
+    try:
+        entries = context.client.list_files(path, **where)
+    except RemotePathError:
+        directory, slash, name = path.rpartition("/")
+        entries = [one for one in context.client.list_files(directory or slash or "~", **where) if one.name == name]
+        if not entries:
+            raise
     return Table(entries, _COLUMNS, empty="The directory is empty.")
 
 
@@ -100,7 +106,7 @@ COMMANDS = (
     ),
     Command(
         name="ls",
-        summary="List a directory in the sandbox",
+        summary="List a directory in the sandbox, or a file alone",
         run=list_files,
         arguments=(
             Argument(names=("-l", "-a", "--all"), summary="as in the shell; all is listed in full anyway"),
@@ -110,7 +116,7 @@ COMMANDS = (
                 names=("path",),
                 metavar="PATH",
                 complete=remote_paths,
-                summary="the directory; the user's home when left out",
+                summary="the directory or file; the user's home when left out",
             ),
         ),
         examples=("%e2b ls", "entries = %e2b ls /tmp"),

@@ -176,6 +176,9 @@ def test_what_fingers_write_is_taken(notebook: Notebook) -> None:
     """`mkdir -p`, `ls -la` and `rm -rf` mean what they mean in a shell; flags in one word are each for itself."""
     assert notebook("%e2b mkdir -p fingers/deep").stdout == "Made /home/user/fingers/deep\n"
     assert [entry.name for entry in notebook("%e2b ls -la fingers").value] == ["deep"]
+    notebook("r = %e2b run --no-cache echo 1 > fingers/one; echo 2 > two")
+    for path in ("fingers/one", "two", "/home/user/two"):
+        assert [(entry.name, entry.size) for entry in notebook(f"%e2b ls -l {path}").value] == [(path[-3:], 2)]
     assert notebook("%e2b rm -rf fingers").stdout == "Removed /home/user/fingers\n"
     assert "RemoteFileNotFoundError" in notebook("%e2b rm -r fingers").stdout
     assert notebook("%e2b rm -rf fingers").stdout == "There was nothing at fingers\n"
