@@ -53,6 +53,11 @@ def size(count: int) -> str:
     return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
 
 
+def share(done: int, total: int) -> str:
+    """Gives the bytes that have gone, and those that there are when that is known: `2 MB of 5 MB`."""
+    return f"{size(done)} of {size(total)}" if total else size(done)
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Gives a number with its noun: `1 result`, `2,000 results`, and with its plural where an `s` is not enough."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -28,6 +28,11 @@ def untold(done: int, total: int) -> None:
     """An `OnProgress` for callers who do not care."""
 
 
+def _counted(done: int, total: int) -> tuple[int, int]:
+    """Gives the bytes that have gone, without those that an archive has beside its files, and those that there are."""
+    return min(done, total or done), total
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The sandbox at the other end of a transfer, and the user there.
@@ -104,7 +109,7 @@ class Transfer:
         for piece in pieces:
             self.place.ask(SendPiece, transfer=self.id, content=piece)
             done += sum(map(len, piece))
-            on_progress(min(done, total()), total())
+            on_progress(*_counted(done, total()))
         path: str = self.close()["path"]
         return path
 
@@ -121,11 +126,11 @@ class Transfer:
         while piece := [binary(chunk) for chunk in answer["content"]]:
             coming = self._next()  # it comes while this one is dealt with
             done += sum(map(len, piece))
-            told = total or answer["size"]
-            on_progress(min(done, told), told)
+            on_progress(*_counted(done, total or answer["size"]))
             yield from piece
             answer = wait_for(coming)
-        on_progress(total or answer["size"], total or answer["size"])
+        told = total or answer["size"] or done
+        on_progress(told, told)
 
     def _next(self) -> Job[dict[str, Any]]:
         self._coming = self.place.job(ReceivePiece, transfer=self.id)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from e2b_magic.magics.streaming import is_kernels
-from e2b_magic.quantities import size
+from e2b_magic.quantities import share, size
 
 PATIENCE: Final = 0.5
 """Seconds that a transfer may take without a bar."""
@@ -49,9 +49,9 @@ class ProgressBar:
             sys.stderr.flush()
 
     def __call__(self, done: int, total: int) -> None:
-        """Shows how far it is."""
+        """Shows how far it is; without an end of the bar while `total` is 0, since nobody knows it yet."""
         now = time.monotonic()
-        if now - self._began < PATIENCE or (now - self._shown < EVERY and done < total):
+        if now - self._began < PATIENCE or (now - self._shown < EVERY and done != total):
             return
         self._shown = now
         if is_kernels(sys.stderr):
@@ -61,8 +61,8 @@ class ProgressBar:
 
     def _words(self, done: int, total: int) -> str:
         speed = done / max(time.monotonic() - self._began, 1e-3)
-        left = f", {(total - done) / speed:,.0f} s left" if done else ""
-        return f"{size(done)} of {size(total)}, {size(round(speed))}/s{left}"
+        left = f", {(total - done) / speed:,.0f} s left" if done and total else ""
+        return f"{share(done, total)}, {size(round(speed))}/s{left}"
 
     def _show_in_notebook(self, done: int, total: int) -> None:
         from IPython import display
@@ -70,9 +70,10 @@ class ProgressBar:
         show: Any = display.display  # without annotations in IPython
         words = self._words(done, total)
         label = html.escape(f"{self._title}: {words}")
+        value = f' max="{total}" value="{done}"' if total else ""
         bundle = {
             "text/plain": f"{self._title}: {words}",
-            "text/html": f'<label><progress max="{max(total, 1)}" value="{done}"></progress> {label}</label>',
+            "text/html": f"<label><progress{value}></progress> {label}</label>",
         }
         if self._handle is None:
             self._handle = show(bundle, raw=True, display_id=True)
@@ -80,7 +81,7 @@ class ProgressBar:
             self._handle.update(bundle, raw=True)
 
     def _show_in_terminal(self, done: int, total: int) -> None:
-        filled = WIDTH * done // max(total, 1)
+        filled = WIDTH * done // total if total else 0
         bar = "█" * filled + "░" * (WIDTH - filled)
         sys.stderr.write(f"\r\x1b[K{self._title} {bar} {self._words(done, total)}")
         sys.stderr.flush()

@@ -20,7 +20,7 @@ from e2b_magic.exceptions import FileTooLargeError, InvalidRequestError
 from e2b_magic.panels.controls import button
 from e2b_magic.panels.tree import inside
 from e2b_magic.panels.view import View, close_all
-from e2b_magic.quantities import counted, size
+from e2b_magic.quantities import counted, share, size
 from e2b_magic.records import FileEntry
 from e2b_magic.terminal import one_line
 
@@ -63,19 +63,19 @@ class Transfer(HBox):  # type: ignore[misc]  # ipywidgets has no types
         self._unwanted.set()
 
     def tell(self, done: int, total: int) -> None:
-        """Shows how many bytes have gone, in the thread of the transfer.
+        """Shows how many bytes have gone, in the thread of the transfer; `total` is 0 while nobody knows it.
 
         Raises:
             _UnwantedError: It was cancelled.
         """
         if self._unwanted.is_set():
             raise _UnwantedError
-        if time.monotonic() - self._told >= _TELL_EVERY and total:
+        if time.monotonic() - self._told >= _TELL_EVERY and (done or total):
             self._told = time.monotonic()
-            text, share = html.escape(self.text), done / total
+            text, value = html.escape(self.text), f' value="{done / total:.3f}"' if total else ""
             # No status, which a screen reader would say ten times a second: it reads the bar when it is asked.
-            bar = f'<progress aria-label="{text}" max="1" value="{share:.3f}"></progress>'
-            self._share.value = f"{text} {bar} {size(done)} of {size(total)}"
+            bar = f'<progress aria-label="{text}" max="1"{value}></progress>'
+            self._share.value = f"{text} {bar} {share(done, total)}"
 
 
 class Transfers(VBox):  # type: ignore[misc]  # ipywidgets has no types

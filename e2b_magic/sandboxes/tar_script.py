@@ -21,15 +21,17 @@ from e2b_magic.sandboxes.files import KILLED, command_error
 from e2b_magic.sandboxes.finishing import started
 from e2b_magic.sandboxes.sdk_errors import translating
 from e2b_magic.worker.requests.files import OnPath
-from e2b_magic.worker.requests.transfers import PIECE
 
-PATIENCE: Final = 600
-"""How long the command waits for a word, in seconds: longer than a transfer waits for its client."""
+PATIENCE: Final = 900
+"""How long the command waits for a word, in seconds: longer than a transfer waits for the pieces of a part."""
 _BLOCKS: Final = 128
-"""How many blocks of 512 bytes tar packs at once: as many as a pipe holds.
+"""How many blocks of 512 bytes tar packs or unpacks at once: as many as a pipe holds.
 
-Not so where it unpacks: it would wait for so many in the middle of a file, which is half a file if it is ended then.
+Not so where it unpacks into a directory that is there: it would wait for so many in the middle of a file, which is half
+a file if it is ended then.
 """
+_LARGEST: Final = 16
+"""What a part that is packed has at most, in MiB: each costs a process and a request, and the sandbox holds a few."""
 _ENDING: Final = 1.0
 """How long to wait, in seconds, for what it says at its end when it hears nothing any more."""
 _STOPPING: Final = 30.0
@@ -37,17 +39,20 @@ _STOPPING: Final = 30.0
 
 _STAGE: Final = r"""
 parts={parts} target={target}
-beside=$(dirname -- "$target")
-above=$beside
-until [ -d "$above" ]; do above=$(dirname -- "$above"); done
+name=${{target%"${{target##*[!/]}}"}}
+beside=${{name%/*}}/ above=${{name%/*}}/
+until [ -d "$above" ]; do above=${{above%/*/}}/; done
 stage=$above/{hidden}
 """
-"""Where a directory that is not there yet is made: in the nearest that is there."""
+"""Where a directory that is not there yet is made: in the nearest that is there.
+
+By bash alone, since a process costs 2 ms. The target has a slash: see `quoted`.
+"""
 
 _UNPACK: Final = r"""
 {stage}
-into=$target tar= listening=
-[ -e "$target" ] || into=$stage
+into=$target tar= listening= steps=
+[ -e "$target" ] || {{ into=$stage; steps='-b {blocks}'; }}
 clear_away() {{
   exec 3>&-
   kill $tar $listening 2>/dev/null
@@ -58,7 +63,7 @@ trap clear_away EXIT
 trap 'exit 1' TERM
 mkdir -m 700 -- "$parts" && mkdir -p -- "$into" && mkfifo -- "$parts/archive" || exit
 echo ready
-tar -C "$into" --no-same-owner -xpf - < "$parts/archive" &
+tar $steps -C "$into" --no-same-owner -xpf - < "$parts/archive" &
 tar=$!
 exec 3> "$parts/archive" 4<&0
 listen() {{
@@ -71,7 +76,7 @@ give() {{
 take() {{
   local next=0 there end
   while read -r -t {patience} there end && [ "$there" != stop ]; do
-    [ -z "$end" ] || {{ listen <&4 3>&- & listening=$!; disown; }}
+    [ -z "$end" ] || {{ listen <&4 3>&- & listening=$!; disown "$listening"; }}
     for (( ; next < there; next++)); do give "$next" || return; done
     [ -z "$end" ] || return 0
   done
@@ -88,25 +93,30 @@ code=$? tar=
 
 It heeds `stop` until the tree is in its place: a trap waits for what runs in the foreground, and so cat and tar do not.
 What clears away ends tar's input first: a signal that comes while tar is being started goes unfelt.
+Who listens is forgotten by number: without one bash forgets tar now and then, and `wait` takes its failure for none.
 The parts' directory is its own to make: one that the first part makes would be open to the sandbox's other users.
 A directory that is not there yet is made aside, and appears when it is whole.
 """
 
 _PACK: Final = r"""
 set -o pipefail
+shopt -s lastpipe
 parts={parts} next=0 taken=0 size=1 counting=
 trap 'rm -rf -- "$parts"; [ -z "$counting" ] || kill "$counting" 2>/dev/null' EXIT
 mkdir -m 700 -- "$parts" && cd -- {path} || exit
 {named}
 exec 3<&0
-du -sbl . 2>/dev/null & counting=$!
 take() {{
   read -r -t {patience} word <&3 && [ "$word" != stop ] && taken=$((taken + 1))
+}}
+count() {{
+  du -sbl . 2>/dev/null & counting=$!
 }}
 give() {{
   while part=$parts/$((next % {ahead})); dd bs=1M count=$size iflag=fullblock status=none of="$part" || return
   [ -s "$part" ]; do
-    next=$((next + 1)) size=$((size < {megabytes} ? 2 * size : size)); echo part
+    next=$((next + 1)) size=$((size < {largest} ? 2 * size : size)); echo part
+    [ -n "$counting" ] || [ "$SECONDS" -lt 2 ] || count
     [ $((next - taken)) -lt {ahead} ] || take || return
   done
   while [ "$taken" -lt "$next" ]; do take || return; done
@@ -115,7 +125,7 @@ tar -b {blocks} --format=gnu --hard-dereference -cf - {what} | give
 """
 """Tells of each part that lies there, and takes a line for each that has been taken: the next may take its place.
 
-The first part is small, so that it comes soon. In between du tells how many bytes there are.
+The first part is small, so that it comes soon. When it takes longer than a moment, du tells how many bytes there are.
 """
 
 
@@ -134,7 +144,7 @@ def unpack_scripts(parts: str, target: str) -> tuple[str, str]:
         target: Where the tree goes, as the shell reads it.
     """
     stage = _STAGE.format(parts=parts, target=target, hidden=posixpath.basename(parts))
-    return _UNPACK.format(stage=stage, patience=PATIENCE), f'{stage}\nrm -rf -- "$parts" "$stage"'
+    return _UNPACK.format(stage=stage, patience=PATIENCE, blocks=_BLOCKS), f'{stage}\nrm -rf -- "$parts" "$stage"'
 
 
 def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
@@ -153,7 +163,7 @@ def pack_script(parts: str, path: str, ahead: int, *, listed: bool) -> str:
         what='--null --no-recursion --verbatim-files-from -T "$parts/names"' if listed else ".",
         ahead=ahead,
         blocks=_BLOCKS,
-        megabytes=PIECE // (1024 * 1024),
+        largest=_LARGEST,
         patience=PATIENCE,
     )
 

@@ -12,7 +12,7 @@ import queue
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -100,21 +100,73 @@ class Transfer(ABC):
 
 
 class Upload(Transfer):
-    """A transfer into the sandbox.
+    """A transfer into the sandbox, which a thread writes there.
+
+    Args:
+        manager: Whose it is.
+        lease: The sandbox.
+        request: What opened it.
 
     Attributes:
         target: The path that it goes to.
     """
 
     target: str
+    _writing: asyncio.Task[None]
+
+    def __init__(self, manager: SandboxManager, lease: Lease, request: OpenUpload) -> None:
+        super().__init__(manager, lease, request)
+        self._pieces: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._room = asyncio.Semaphore(AHEAD)
+        self._stopped = False
+
+    def _begin(self) -> None:
+        """Has what is sent written; for those who inherit, at the end of their own making."""
+        self._writing = started(self._write())
 
     @abstractmethod
+    async def _write(self) -> None:
+        """Writes what is sent, in a thread as `Download._stream` reads; ends when all has been written."""
+
+    def _sent(self) -> Iterator[list[bytes]]:
+        """Gives the pieces that are sent, to the thread that writes them and waits for them."""
+        while (piece := self._pieces.get()) is not None:
+            yield piece
+            self._loop.call_soon_threadsafe(self._room.release)
+
+    def _chunks(self, pieces: Iterable[list[bytes]]) -> Iterator[bytes]:
+        """Gives what pieces hold; no more of it once the upload is given up."""
+        for piece in pieces:
+            for chunk in piece:
+                if self._stopped:
+                    return
+                yield chunk
+
     async def send(self, piece: list[bytes]) -> None:
         """Takes a piece as soon as there is room for one; raises what ended the transfer's work, should it have."""
+        waiting = asyncio.create_task(self._room.acquire())
+        try:
+            await asyncio.wait([waiting, self._writing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._writing.done():
+            self._writing.result()
+        self._pieces.put(piece)
 
-    @abstractmethod
     async def finish(self) -> None:
         """Has what was sent take its place."""
+        self._pieces.put(None)
+        await asyncio.shield(self._writing)
+        await self._land()
+
+    @abstractmethod
+    async def _land(self) -> None:
+        """Has what was written take its place."""
+
+    def _give_up(self) -> None:
+        """Has the thread write nothing more."""
+        self._stopped = True
+        self._pieces.put(None)
 
 
 class Download(Transfer):
@@ -224,54 +276,27 @@ class FileUpload(Upload):
         self.target = target
         self._mode = request.mode
         self._part = posixpath.join(directory, f".{name}.{uuid.uuid4().hex}")
-        self._pieces: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
-        self._room = asyncio.Semaphore(AHEAD)
-        self._stopped = False
-        self._writing = started(self._write())
+        self._begin()
 
     async def _write(self) -> None:
-        # In a thread, as `Download._stream` reads.
         try:
             with translating():
                 sandbox = await self.lease.in_threads()
-                await in_own_thread(lambda: sandbox.files.write(self._part, self._chunks(), user=self.request.user))
+                content = self._chunks(self._sent())
+                await in_own_thread(lambda: sandbox.files.write(self._part, content, user=self.request.user))
         except E2BMagicError as error:
             # The server speaks of the part, which means nothing to who asked; what it refuses so is a matter of the
             # file.
             kind = FileError if type(error) is BackendError else type(error)
             raise kind(str(error).replace(self._part, self.request.path)) from None
 
-    def _chunks(self) -> Iterator[bytes]:
-        """Gives what is sent, to the thread that writes it and waits for it; no more of it once it is given up."""
-        while (piece := self._pieces.get()) is not None:
-            for chunk in piece:
-                if self._stopped:
-                    return
-                yield chunk
-            self._loop.call_soon_threadsafe(self._room.release)
-
-    async def send(self, piece: list[bytes]) -> None:
-        """See `Upload.send`."""
-        waiting = asyncio.create_task(self._room.acquire())
-        try:
-            await asyncio.wait([waiting, self._writing], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-        if self._writing.done():
-            self._writing.result()
-        self._pieces.put(piece)
-
-    async def finish(self) -> None:
-        """See `Upload.finish`."""
-        self._pieces.put(None)
-        await asyncio.shield(self._writing)
+    async def _land(self) -> None:
         mode = "" if self._mode is None else f"chmod -- {self._mode:o} {quoted(self._part)} && "
         command = f"{mode}mv -fT -- {quoted(self._part)} {quoted(self.target)}"
         await shell(self.lease.sandbox, self.request, command)
 
     async def _clear_away(self) -> None:
-        self._stopped = True
-        self._pieces.put(None)
+        self._give_up()
         await asyncio.wait([self._writing])
         await self.lease.sandbox.files.remove(self._part, user=self.request.user)
 

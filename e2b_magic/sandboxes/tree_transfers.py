@@ -7,11 +7,15 @@ come: an upload that breaks off before leaves what was there, one that breaks of
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
+from concurrent.futures import Future
 from typing import Final
 
+from e2b import Sandbox
+
 from e2b_magic.sandboxes.files import quoted, shell
-from e2b_magic.sandboxes.finishing import finishing, started
+from e2b_magic.sandboxes.finishing import finishing
 from e2b_magic.sandboxes.lease import Lease
 from e2b_magic.sandboxes.manager import SandboxManager
 from e2b_magic.sandboxes.sdk_errors import translating
@@ -22,8 +26,12 @@ from e2b_magic.worker.requests.transfers import OpenDownload, OpenUpload
 
 _DIGITS: Final = 19
 """More than any number of bytes has."""
+_SMALL: Final = 3
+"""How many parts of an upload hold one piece, so that the first ones can be unpacked soon."""
+_PIECES: Final = 2
+"""How many pieces each part after those holds: it costs a process and two requests."""
 _WRITING: Final = 0.5
-"""How long to wait for the parts under way when a transfer breaks off, in seconds."""
+"""How long to wait for the part under way when a transfer breaks off, in seconds."""
 
 
 def _parts() -> str:
@@ -48,53 +56,48 @@ class TreeUpload(Upload):
         script, self._removal = unpack_scripts(self._parts, quoted(self.target))
         self._unpacking = TarScript(lease.sandbox, request, script, self._parts, self._hear)
         self._ready = asyncio.Event()
-        self._sent = 0
-        self._room = asyncio.Semaphore(AHEAD)
-        self._writing: list[asyncio.Task[None]] = []
-
-    async def send(self, piece: list[bytes]) -> None:
-        """See `Upload.send`."""
-        await self._room.acquire()
-        before = self._writing[-1:]
-        for task in before:
-            if task.done():
-                task.result()
-        self._writing = [task for task in self._writing if not task.done()]
-        self._writing.append(started(self._write(self._sent, piece, before)))
-        self._sent += 1
+        self._written = 0
+        self._begin()
 
     async def _hear(self, _text: str) -> None:
         self._ready.set()
 
-    async def _write(self, number: int, piece: list[bytes], before: list[asyncio.Task[None]]) -> None:
-        try:
-            await self._unpacking.hears(self._ready.wait())
-            await self._write_part(f"{self._parts}/{number}", piece)
-            await asyncio.gather(*before)  # the script takes them in their order
-            # Also while nothing may be unpacked yet, so that the script hears that somebody is there.
-            await self._unpacking.tell(f"{number + 1 if self._new else 0}\n")
-        finally:
-            self._room.release()
-
-    async def _write_part(self, path: str, piece: list[bytes]) -> None:
-        # In a thread, as `Download._stream` reads.
+    async def _write(self) -> None:
+        await self._unpacking.hears(self._ready.wait())
         with translating():
             sandbox = await self.lease.in_threads()
-            await in_own_thread(lambda: sandbox.files.write(path, piece, user=self.request.user))
+            await in_own_thread(lambda: self._write_parts(sandbox))
 
-    async def finish(self) -> None:
-        """See `Upload.finish`."""
-        await asyncio.gather(*self._writing)
-        await self._unpacking.tell(f"{self._sent} end\n")
+    def _write_parts(self, sandbox: Sandbox) -> None:
+        pieces, told = self._sent(), Future[None]()
+        told.set_result(None)
+        for first in pieces:
+            more = itertools.islice(pieces, 0 if self._written < _SMALL else _PIECES - 1)
+            part = self._chunks(itertools.chain([first], more))
+            sandbox.files.write(f"{self._parts}/{self._written}", part, user=self.request.user)
+            told.result()
+            if self._stopped:
+                return
+            self._written += 1
+            # Also while nothing may be unpacked yet, so that the script hears that somebody is there.
+            telling = self._unpacking.tell(f"{self._written if self._new else 0}\n")
+            told = asyncio.run_coroutine_threadsafe(telling, self._loop)
+        told.result()
+
+    async def send(self, piece: list[bytes]) -> None:
+        """See `Upload.send`."""
+        self._unpacking.check()
+        await super().send(piece)
+
+    async def _land(self) -> None:
+        await self._unpacking.tell(f"{self._written} end\n")
         await asyncio.shield(self._unpacking.ended)  # who is cancelled here stops it, and waits for its end
 
     async def _clear_away(self) -> None:
-        if self._writing:
-            # What is cancelled might be written by the server all the same, and be left behind.
-            await asyncio.wait(self._writing, timeout=_WRITING)
-            for task in self._writing:
-                task.cancel()
-            await asyncio.wait(self._writing, timeout=_WRITING)
+        self._give_up()
+        # What is cancelled might be written by the server all the same, and be left behind.
+        await asyncio.wait([self._writing], timeout=_WRITING)
+        self._writing.cancel()
         await self._unpacking.stop()
         if not self._unpacking.well:
             # A part that was on its way when the command cleared away has made the directory again.

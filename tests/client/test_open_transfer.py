@@ -95,3 +95,45 @@ def test_what_is_given_up_waits_for_no_piece(sandbox: Sandbox, transfer: Transfe
     transfer.discard()
     assert sandbox.left.wait(_PATIENCE / 2)
     assert len(sandbox.discarded) == 1
+
+
+class Taker:
+    """Takes what is sent, and ends a download after three pieces whose number nobody has told."""
+
+    def __init__(self) -> None:
+        self.pieces = [[b"aa"], [b"bb"], [b"c"], []]
+
+    async def answer(self, request: Request) -> dict[str, Any]:
+        """Answers as a worker would."""
+        if isinstance(request, ReceivePiece):
+            return {"content": self.pieces.pop(0), "size": 0}
+        return {"path": "there"}
+
+
+@pytest.mark.parametrize(
+    ("total", "seen"), [(0, [(0, 0), (2, 0), (4, 0), (5, 0), (5, 5)]), (4, [(0, 4), (2, 4), (4, 4), (4, 4), (4, 4)])]
+)
+def test_what_has_gone_is_told_also_while_nobody_knows_how_much_there_is(
+    total: int, seen: list[tuple[int, int]]
+) -> None:
+    """What comes is counted without a total; with one, what an archive adds to its files is not counted."""
+    taker, background, told = Taker(), BackgroundLoop(), list[tuple[int, int]]()
+
+    def submit(request: Request, on_event: OnEvent | None) -> Job[dict[str, Any]]:
+        return background.submit(lambda emit: taker.answer(request), on_event)
+
+    def start(request: Request) -> Future[dict[str, Any]]:
+        return background.start(lambda: taker.answer(request))
+
+    place = Place(submit, start, {"project_id": "default"}, None, None, lambda done, total: told.append((done, total)))
+    transfer = Transfer(place, "0" * 32)
+    assert b"".join(transfer.received(total)) == b"aabbc"
+    assert told == seen
+    told.clear()
+    transfer.send([[b"aa"], [b"bb"]], lambda: total)
+    assert told == [(0, total), (2, total), (4, total)]
+
+    async def nothing() -> None:
+        return
+
+    background.close(nothing)

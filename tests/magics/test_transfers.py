@@ -112,7 +112,10 @@ class _Terminal(io.StringIO):
 
 
 def test_a_bar_appears_in_a_terminal_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long transfer shows a bar with speed and time left, which is wiped off at the end; a short one shows none."""
+    """A long transfer shows a bar with speed and time left, which is wiped off at the end; a short one shows none.
+
+    As long as nobody knows how much there is, the bar is empty and nothing is said of the time left.
+    """
     terminal = _Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setattr("e2b_magic.magics.progress.PATIENCE", 0.0)
@@ -122,6 +125,10 @@ def test_a_bar_appears_in_a_terminal_and_goes(monkeypatch: pytest.MonkeyPatch) -
         bar(50_000_000, 100_000_000)
     assert "put x ███████████████░░░░░░░░░░░░░░░ 50 MB of 100 MB" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")
+    with ProgressBar("put y") as bar:
+        time.sleep(0.2)
+        bar(50_000_000, 0)
+    assert "put y ░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░ 50 MB, " in terminal.getvalue()
     terminal.truncate(0)
     monkeypatch.setattr("e2b_magic.magics.progress.PATIENCE", 100.0)
     with ProgressBar("put x") as bar:

@@ -130,6 +130,24 @@ def test_what_tar_refuses_is_told(tmp_path: Path, parts: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_tar_ends_with_is_always_told(tmp_path: Path, parts: Path) -> None:
+    """However tar's end and that of the parts follow each other, its failure is never taken for a success.
+
+    Many times, since which of its processes bash forgets when it is told of none is a matter of their order.
+    """
+    failing = tmp_path / "bin" / "tar"
+    failing.parent.mkdir()
+    failing.write_text("#!/bin/sh\ncat > /dev/null\nexit 3\n")
+    failing.chmod(0o755)
+    script = unpack_scripts(str(parts), str(tmp_path / "new"))[0]
+    for _ in range(40):
+        with _running(script, PATH=f"{failing.parent}:/usr/bin:/bin") as unpacking:
+            _line(unpacking)
+            (parts / "0").write_bytes(bytes(10_000))
+            _say(unpacking, "1 end\n")
+            assert _ended(unpacking) == (3, "")
+
+
 def test_a_part_that_cannot_be_written_is_no_end(tmp_path: Path, parts: Path) -> None:
     """Where there is no room for a part, packing fails with what dd says of it."""
     tree = tmp_path / "tree"
@@ -162,3 +180,23 @@ def test_what_is_listed_is_packed_and_nobody_else_reads_the_list(tmp_path: Path,
         _say(packing, "\n")
         assert _ended(packing) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+def test_what_takes_long_is_counted_meanwhile(tmp_path: Path, parts: Path) -> None:
+    """How much there is is told once packing has taken a while, not before; who counts ends with it."""
+    tree, slow = tmp_path / "tree", tmp_path / "bin" / "du"
+    tree.mkdir()
+    slow.parent.mkdir()
+    (tree / "f").write_bytes(bytes(6_000_000))
+    name = f"slow-du-{tmp_path.name}"
+    slow.write_text(f"#!/bin/bash\necho '5 .'\nexec -a {name} sleep 60\n")
+    slow.chmod(0o755)
+    script = pack_script(str(parts), str(tree), 2, listed=False)
+    with _running(script, PATH=f"{slow.parent}:/usr/bin:/bin") as packing:
+        assert [_line(packing), _line(packing)] == ["part\n", "part\n"]
+        time.sleep(2.1)
+        _say(packing, "\n")
+        assert {_line(packing), _line(packing)} == {"part\n", "5 .\n"}
+        _say(packing, "\n" * 2)
+        assert _ended(packing) == (0, "")
+    assert subprocess.run(["pgrep", "-f", f"^{name}"], stdout=subprocess.PIPE, check=False).stdout == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from e2b.sandbox_sync.filesystem.filesystem import Filesystem
 
 from e2b_magic.client import Client
 from e2b_magic.config import from_environment
@@ -82,7 +84,7 @@ async def test_an_upload_is_cancelled_while_it_closes(
 ) -> None:
     """Cancelled when all has been sent and tar is still at work, tar is ended, and nothing appears."""
     slow = "slow() { cat > /dev/null; touch ~/closing; exec -a slow-tar sleep 60; }"
-    meddle("unpack_scripts", "tar -C", f"{slow}; slow")
+    meddle("unpack_scripts", "tar $steps", f"{slow}; slow")
     upload = asyncio.create_task(client.aupload(_tree(tmp_path / "tree"), "cancelled"))
     while not (await client.aexecute_command("ls closing || true", use_cache=False)).stdout:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
@@ -95,8 +97,40 @@ async def test_an_upload_is_cancelled_while_it_closes(
     assert (await client.aexecute_command("rm closing; ls -d cancelled || true", use_cache=False)).stdout == ""
 
 
+@pytest.mark.sandbox
+def test_a_large_tree_comes_in_few_parts(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first parts of an upload hold a piece each, the others two, and all that is sent arrives."""
+    parts, write = dict[str, list[int]](), Filesystem.write
+
+    def counting(files: Filesystem, path: str, data: Iterator[bytes], **options: Any) -> Any:
+        sizes = parts.setdefault(path.rpartition("/")[2], [])
+
+        def counted() -> Iterator[bytes]:
+            for chunk in data:
+                sizes.append(len(chunk))
+                yield chunk
+
+        return write(files, path, counted(), **options)
+
+    monkeypatch.setattr(Filesystem, "write", counting)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "f").write_bytes(bytes(range(256)) * 80_000)
+    client.upload(tmp_path / "large", "large")
+    assert [(name, round(sum(sizes) / 1_000_000)) for name, sizes in parts.items()] == [
+        ("0", 1), ("1", 2), ("2", 4), ("3", 8), ("4", 5)
+    ]  # fmt: skip
+    theirs = _run(client, "sha256sum < large/f").split()[0]
+    assert theirs == hashlib.sha256((tmp_path / "large" / "f").read_bytes()).hexdigest()
+
+
 class _Slow(transfer.Upload):
     target = "slow"
+
+    async def _write(self) -> None:
+        """Is not begun."""
+
+    async def _land(self) -> None:
+        """Has nothing to land."""
 
     async def send(self, piece: list[bytes]) -> None:
         """Takes nothing."""

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 _READ = 1024 * 1024
+_SOON = 0.5
+"""For how long entries are given as they are found, in seconds: before, nobody is shown how many bytes there are."""
 _AHEAD = 2
-"""How many entries are found for one that is given."""
+"""How many entries are found for one that is given afterwards."""
 _WORTH = 4096
 """As many bytes of the one that is given have another one found."""
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
@@ -124,16 +127,16 @@ class Finding:
         self._entries = _walk(self.tree, "", exclusions)
 
     def __iter__(self) -> Iterator[TreeEntry]:
-        """Gives the entries, and finds more than one for each, so that their size is known long before their end.
+        """Gives the entries; finds more than one for each, after a while, so that their size is known before their end.
 
-        Not all of them at once: whoever unpacks what has come would have nothing to do meanwhile.
+        Not all of them at once, nor from the beginning: whoever unpacks what has come would have nothing to do.
         """
-        entries, given, wanted = self.tree.entries, 0, 1
+        entries, given, wanted, soon = self.tree.entries, 0, 1, time.monotonic() + _SOON
         while found := list(itertools.islice(self._entries, wanted)):
             entries.extend(found)
             entry = entries[given]
             yield entry
-            given, wanted = given + 1, _AHEAD + entry.size // _WORTH
+            given, wanted = given + 1, 1 if time.monotonic() < soon else _AHEAD + entry.size // _WORTH
         self.size = sum(entry.size for entry in entries)
         yield from entries[given:]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from e2b_magic.client.trees import scanning
 from e2b_magic.client.trees.packing import pack, pieces_of
 from e2b_magic.client.trees.placing import Habits, habits_of
 from e2b_magic.client.trees.scanning import Exclusions, Finding, scan
@@ -222,8 +223,18 @@ def test_the_first_piece_comes_soon(tmp_path: Path) -> None:
     assert {len(chunk) for piece in pieces for chunk in piece} == {CHUNK}
 
 
-def test_a_tree_is_carried_while_it_is_found(tmp_path: Path) -> None:
-    """More than one is found for each that is given, the more the larger it is, until it is known how large all are."""
+def test_what_is_found_first_is_carried_at_once(tmp_path: Path) -> None:
+    """For the first moment nothing is looked for before it is given, and at the end it is known how large all are."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    finding = Finding(tmp_path, Exclusions())
+    assert [(entry.name, len(finding.tree.entries)) for entry in finding] == [("a", 1), ("b", 2), ("c", 3)]
+    assert finding.size == 3000
+
+
+def test_a_tree_is_carried_while_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After that more is found for each that is given, the more the larger it is, until all that there is is known."""
+    monkeypatch.setattr(scanning, "_SOON", 0.0)
     for name in ("a", "b", "c", "d", "e", "f"):
         (tmp_path / name).write_bytes(bytes(10_000 if name == "b" else 1000))
     finding = Finding(tmp_path, Exclusions())
