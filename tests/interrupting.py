@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import FrameType
 from typing import Any
 
@@ -24,18 +24,23 @@ def steps_of(work: Callable[[], object]) -> list[Step]:
     return steps
 
 
-def interrupted(step: int, work: Callable[[], object]) -> KeyboardInterrupt | None:
+def interrupted(
+    step: int, work: Callable[[], object], among: Container[Step] | None = None
+) -> KeyboardInterrupt | None:
     """Does some work, and breaks it with a Ctrl-C at a step; gives what came of that, None when it had ended before.
+
+    Where the step lay in a finalizer, and Python passed over it, an interrupt is given all the same.
 
     Args:
         step: At which step, counted from 0.
         work: The work.
+        among: Which steps count; all when left out.
     """
     passed = -1
 
-    def count(_: Step) -> None:
+    def count(one: Step) -> None:
         nonlocal passed
-        passed += 1
+        passed += among is None or one in among
         if passed == step:
             sys.setprofile(None)
             signal.raise_signal(signal.SIGINT)
@@ -44,7 +49,7 @@ def interrupted(step: int, work: Callable[[], object]) -> KeyboardInterrupt | No
         _profile(count, work)
     except KeyboardInterrupt as interrupt:
         return interrupt
-    return None
+    return None if passed < step else KeyboardInterrupt("passed over")
 
 
 def _profile(take: Callable[[Step], None], work: Callable[[], object]) -> None:

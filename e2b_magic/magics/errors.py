@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from traceback import clear_frames
 from typing import TYPE_CHECKING
 
 from e2b_magic.exceptions import E2BMagicError
@@ -32,11 +33,22 @@ def dress(error: BaseException, *, colour: bool) -> None:
     vars(error)["_render_traceback_"] = partial(_rendered, line)
 
 
+def _end_what_is_open(error: BaseException | None) -> None:
+    """Ends the contexts that an interrupt found entered, and Python not yet aware of it: a transfer, for one.
+
+    They end when nothing refers to them any more, but frames do, which their traceback keeps, which IPython keeps.
+    """
+    while isinstance(error, KeyboardInterrupt):
+        clear_frames(error.__traceback__)
+        error = error.__context__
+
+
 @contextmanager
 def errors_in_one_line(shell: InteractiveShell) -> Iterator[None]:
     """Lets errors of ours, and an interrupt, pass dressed."""
     try:
         yield
     except (E2BMagicError, KeyboardInterrupt) as error:
+        _end_what_is_open(error)
         dress(error, colour=str(shell.colors).lower() != "nocolor")
         raise

@@ -60,7 +60,7 @@ def chosen(steps: list[Step], count: int) -> Iterable[int]:
 
 def after(shell: InteractiveShell, step: int) -> str:
     """Gives what the next command wrote, when a Ctrl-C came at a step of the first."""
-    kept = interrupted(step, lambda: run(shell, "echo first"))  # as IPython keeps it, with all that its frames hold
+    kept = interrupted(step, lambda: run(shell, "echo first"))  # as IPython does, with all that its frames hold
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
     said = run(shell, "echo next")
     del kept
