@@ -99,6 +99,15 @@ async def test_python_is_python_3(sandbox: Sandbox, run: Any) -> None:
     assert ran.out == "3 ['a  b']\n"
 
 
+async def test_apt_says_what_to_do_instead(sandbox: Sandbox, run: Any) -> None:
+    """To install a package of the system is refused in one line that names the ways there are, with apt's own code."""
+    ran = await run(sandbox, "exec 2>&1; sudo apt-get -y install jq; echo $?; apt update; echo $?")
+    refused, code, again, _ = ran.out.splitlines()
+    assert refused.startswith("apt-get: a sandbox on this machine cannot change its system. Install the package on")
+    assert again.startswith("apt: a sandbox")
+    assert code == "100"
+
+
 async def test_sudo_gives_the_name_and_no_more(sandbox: Sandbox, run: Any) -> None:
     """The sudo of a sandbox runs the command with root's name and home, and passes its code on."""
     ran = await run(

@@ -1,4 +1,4 @@
-"""The few files of a sandbox that are neither the host's nor its own: accounts, names, `sudo` and `python`."""
+"""The few files of a sandbox that are neither the host's nor its own: accounts, names, `sudo`, `python` and `apt`."""
 
 from __future__ import annotations
 
@@ -67,12 +67,32 @@ _PYTHON = """\
 exec python3 "$@"
 """
 
+# E2B's templates have a system of their own, to which people add packages. apt's own words here, "are you root?", would
+# send them after rights that change nothing.
+_APT = """\
+#!/bin/sh
+name=${0##*/}
+for word; do
+  case $word in
+    -*) ;;
+    install | reinstall | remove | purge | autoremove | update | upgrade | full-upgrade | dist-upgrade | build-dep)
+      echo "$name: a sandbox on this machine cannot change its system. Install the package on the machine itself, or" \
+        "in a template of yours (docs/embedded-server.md#templates); pip and npm install into the sandbox." >&2
+      exit 100 ;;
+    *) break ;;
+  esac
+done
+exec "/usr/bin/$name" "$@"
+"""
+
 # By path inside: the text, and the permission bits.
 OWN_FILES = {
     "/etc/passwd": (_ACCOUNTS, 0o444),
     "/etc/group": (_GROUP, 0o444),
     "/etc/hosts": (_HOSTS, 0o444),
     "/etc/nsswitch.conf": (_NSSWITCH, 0o444),
+    f"{TOOLS}/apt": (_APT, 0o555),
+    f"{TOOLS}/apt-get": (_APT, 0o555),
     f"{TOOLS}/python": (_PYTHON, 0o555),
     f"{TOOLS}/sudo": (_SUDO, 0o555),
 }
