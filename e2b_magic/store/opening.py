@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from e2b_magic.interrupts import deferred
 from e2b_magic.store.damage import Identity, create, identity_of, set_aside
 from e2b_magic.store.failures import BUSY, DAMAGED, REFUSED, code_of
 from e2b_magic.store.schema import SCHEMA, TABLES
@@ -93,14 +94,26 @@ def open_connection(path: Path, patience: float, *, writable: bool) -> PatientCo
 
 def _connect(database: str, patience: float, path: Path | None) -> PatientConnection:
     while True:
-        identity = None if path is None else identity_of(path)
-        # Whoever uses it holds a lock of ours: SQLite's check for one thread only would be in the way.
-        raw = sqlite3.connect(
-            database, timeout=0, isolation_level=None, check_same_thread=False, uri=True, factory=PatientConnection
-        )
-        raw.patience, raw.identity = patience, identity
-        if path is None or identity_of(path) == identity:
-            return raw
+        raw = None
+        try:
+            identity = None if path is None else identity_of(path)
+            with deferred():  # else a Ctrl-C might find it open, and nobody who knows of it
+                # Whoever uses it holds a lock of ours: SQLite's check for one thread only would be in the way.
+                raw = sqlite3.connect(
+                    database,
+                    timeout=0,
+                    isolation_level=None,
+                    check_same_thread=False,
+                    uri=True,
+                    factory=PatientConnection,
+                )
+            raw.patience, raw.identity = patience, identity
+            if path is None or identity_of(path) == identity:
+                return raw
+        except BaseException:
+            if raw is not None:
+                raw.close()
+            raise
         raw.close()  # another file came to lie there just now: which of the two it has open is not known
 
 
