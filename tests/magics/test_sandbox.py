@@ -127,7 +127,7 @@ def test_a_cell_may_be_another_language(notebook: Notebook, program: str, script
     [
         ("%e2b read nothing.txt", "nothing.txt"),
         ("%e2b read /tmp", "/tmp is a directory"),
-        ("%e2b ls /etc/passwd", "/etc/passwd is a file"),
+        ("%e2b tree /etc/passwd", "/etc/passwd is a file"),
         ("%e2b ls /nowhere", "/nowhere"),
         ("%e2b rm /nowhere/x", "/nowhere/x"),
         ("%e2b rm folder", "is a directory"),
