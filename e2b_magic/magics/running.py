@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 SCRIPT_LIMIT: Final = 100_000
 """The longest script that is sent as a command, in bytes: Linux takes 128 KiB in one argument (MAX_ARG_STRLEN)."""
+_INLINE: Final = {"python3": "-c", "python": "-c", "node": "-e", "perl": "-e", "ruby": "-e", "sh": "-c"}
+"""How programs take a script as an argument."""
 _PASSING: Final = re.compile(r"(cd|pushd|export|alias|source|\.)\s[^;&|\n]*")
 """A command that does nothing but change its own shell, which ends with it."""
 _INSTEAD: Final = {"cd": "--cwd DIR", "pushd": "--cwd DIR", "export": "--env NAME=VALUE"}
@@ -67,15 +69,24 @@ def run_cell(context: Context, arguments: argparse.Namespace) -> ExecutionResult
     if arguments.template:
         script = context.expander.template(script)
     if program != "bash" and arguments.stdin:
-        raise UsageError(
-            f"--stdin needs bash, since {program} reads the cell itself from its input: write the cell to a file, with "
-            f"%%e2b_file FILE, then %e2b run --stdin {arguments.stdin} {program} FILE"
-        )
+        return _execute(context, arguments, _beside_input(program, script, arguments.stdin))
     # bash -c is what runs every command, so a short script is just that; another program reads it from its input, as
     # with IPython's own %%script, which suits any interpreter. A temporary file would raise the project's revision,
     # and with that forget what is cached.
     command = script if program == "bash" else f"{program} <<< {shlex.quote(script)}"
     return _run_text(context, arguments, command, program, script)
+
+
+def _beside_input(program: str, script: str, stdin: str) -> str:
+    """Gives the command by which a program runs a script and has its input for something else."""
+    flag = _INLINE.get(program.partition(" ")[0].rpartition("/")[2])
+    command = f"{program} {flag} {shlex.quote(script)}"
+    if flag is None or len(command.encode("utf-8", "surrogatepass")) > SCRIPT_LIMIT:
+        raise UsageError(
+            f"--stdin: {program} reads a cell such as this one from its input: write the cell to a file, with "
+            f"%%e2b_file FILE, then %e2b run --stdin {stdin} {program} FILE"
+        )
+    return command
 
 
 def _run_text(

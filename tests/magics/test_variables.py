@@ -60,12 +60,28 @@ def test_a_command_reads_a_frame(notebook: Notebook, caller: FakeCaller) -> None
 
 
 @pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        ("python3", "python3 -c 'it = \"'\"'\"'\"\n'"),
+        ("/usr/bin/node --no-warnings", "/usr/bin/node --no-warnings -e 'it = \"'\"'\"'\"\n'"),
+    ],
+)
+def test_a_cell_reads_a_variable(notebook: Notebook, caller: FakeCaller, program: str, command: str) -> None:
+    """A cell for another program than bash leaves that its input, and so can read what `--stdin` names."""
+    notebook("text = 'read'")
+    assert notebook(f"%%e2b --with '{program}' --stdin text\nit = \"'\"\n").error is None
+    assert caller.asked[-1]["command"] == command
+    assert base64.b64decode(caller.asked[-1]["stdin"]) == b"read"
+
+
+@pytest.mark.parametrize(
     ("line", "told"),
     [
         ("%e2b run --stdin nobody cat", "no variable of that name"),
         ("%e2b run --stdin number cat", "a text, bytes, lines, a DataFrame or a result is wanted, not int"),
         ("%e2b run --bg --out x cat", "--out cannot be had with --bg"),
-        ("%%e2b --with python3 --stdin text\nprint()\n", "%e2b run --stdin text python3 FILE"),
+        ("%%e2b --with 'psql -q' --stdin text\nselect 1\n", "%e2b run --stdin text psql -q FILE"),
+        ("%%e2b --with python3 --stdin text\n" + "x = 1\n" * 20_000, "%e2b run --stdin text python3 FILE"),
         ("%%e2b --template\n{nobody}\n", "{nobody} gave NameError"),
     ],
 )
