@@ -193,7 +193,9 @@ class Job(Generic[T]):
                 arrived.clear()
         except BaseException:
             self.cancel()
-            await asyncio.wait([asyncio.wrap_future(self._settled())], timeout=INTERRUPT_LIMIT)
+            with deferred():
+                end = asyncio.wrap_future(self._settled())
+            await asyncio.wait([end], timeout=INTERRUPT_LIMIT)
             raise
         finally:
             self._wake = None  # whoever takes longer to end finds no loop to wake, which may be closed by then
@@ -217,7 +219,8 @@ class Job(Generic[T]):
 
     def _settled(self) -> Future[None]:
         settled: Future[None] = Future()
-        self._outcome.add_done_callback(lambda _: settled.set_result(None))
+        with deferred():
+            self._outcome.add_done_callback(lambda _: settled.set_result(None))
         return settled
 
 

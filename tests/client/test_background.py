@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
 
-from e2b_magic.client.background import BackgroundLoop
+from e2b_magic.client.background import BackgroundLoop, Job, settled
 from e2b_magic.exceptions import ConfigurationError
 from e2b_magic.worker.protocol import Emit, Event, Progress
 from tests.interrupting import finalizers_pass_over_it, interrupted
@@ -35,22 +36,39 @@ async def _nothing() -> None:
     return
 
 
+async def _short(emit: Emit) -> str:
+    await asyncio.sleep(0.004)
+    return "done"
+
+
+def _begun(background: BackgroundLoop) -> Job[str]:
+    job = background.submit(_short)
+    job.begin()
+    return job
+
+
 @finalizers_pass_over_it
-def test_an_interrupt_at_any_step_leaves_the_loop_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever in the wait for a job a Ctrl-C comes, and while its traceback is kept, the next job is done."""
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda background: background.submit(_short).wait(),
+        lambda background: settled(background.start(lambda: _short(_unheard)), None),
+        lambda background: _begun(background)._settled(),
+    ],
+    ids=["a job", "a future", "a job's end"],
+)
+def test_an_interrupt_at_any_step_leaves_the_loop_running(
+    monkeypatch: pytest.MonkeyPatch, wait: Callable[[BackgroundLoop], object]
+) -> None:
+    """Wherever in a wait a Ctrl-C comes, and while its traceback is kept, the next job is done."""
     monkeypatch.setattr("e2b_magic.client.background._TICK", 0.001)
-
-    async def work(emit: Emit) -> str:
-        await asyncio.sleep(0.004)
-        return "done"
-
     background = BackgroundLoop()
     for step in range(500):
-        came = interrupted(step, lambda: background.submit(work).wait())
-        assert background.start(lambda: work(_unheard)).result(timeout=10) == "done", f"at step {step}"
+        came = interrupted(step, lambda: wait(background))
+        assert background.start(lambda: _short(_unheard)).result(timeout=10) == "done", f"at step {step}"
         if came is None:
             break
-    assert 20 < step < 499
+    assert 10 < step < 499
     background.close(_nothing)
 
 
