@@ -7,19 +7,23 @@ step after which the next command did not work, and at last the number of those 
 from __future__ import annotations
 
 import faulthandler
+import io
 import json
 import os
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
+from functools import partial
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from tests.interrupting import Step, interrupted, steps_of
 
+AT_ONCE = 3
+"""How many steps are tried at the same time."""
 PATIENCE = 60
 """How long the next command may take, in seconds."""
 AT_ALL_EVENTS: tuple[Step, ...] = (
@@ -37,12 +41,14 @@ def main(count: int) -> None:
     shell.run_line_magic("load_ext", "e2b_magic")
     import e2b  # noqa: F401  else each try would import it for itself; and asyncio, which every kernel has
 
-    told = json.loads(in_child(lambda: json.dumps(steps_of(lambda: run(shell, "true")))))
+    (steps,) = in_children([lambda: json.dumps(steps_of(lambda: run(shell, "--quiet true")))])
+    told = json.loads(steps)
     tried = list(chosen([(event, name) for event, name in told], count))
-    for step in tried:
-        said = in_child(lambda: after(shell, step))  # noqa: B023  it is called at once
-        if said != "next\n":
-            print(step, told[step], said)
+    for first in range(0, count, AT_ONCE):
+        some = tried[first : first + AT_ONCE]
+        for step, said in zip(some, in_children([partial(after, shell, step) for step in some]), strict=True):
+            if said != "next\n":
+                print(step, told[step], said)
     print("tried", len(tried))
 
 
@@ -60,22 +66,31 @@ def chosen(steps: list[Step], count: int) -> Iterable[int]:
 
 def after(shell: InteractiveShell, step: int) -> str:
     """Gives what the next command wrote, when a Ctrl-C came at a step of the first."""
-    kept = interrupted(step, lambda: run(shell, "echo first"))  # as IPython does, with all that its frames hold
+    kept = interrupted(step, lambda: run(shell, "--quiet true"))  # as IPython does, with all that its frames hold
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
-    said = run(shell, "echo next")
+    with redirect_stdout(io.StringIO()) as said:
+        run(shell, "echo next")
     del kept
-    return said
+    return said.getvalue()
 
 
-def run(shell: InteractiveShell, command: str) -> str:
-    """Gives what a command wrote."""
-    with capture_output() as captured:
-        shell.run_line_magic("e2b", f"run --no-cache {command}")
-    return str(captured.stdout)
+def run(shell: InteractiveShell, command: str) -> None:
+    """Runs a command."""
+    shell.run_line_magic("e2b", f"run --no-cache {command}")
 
 
-def in_child(work: Callable[[], str]) -> str:
-    """Gives what some work gives in a forked child; nothing when that dies."""
+def in_children(works: Iterable[Callable[[], str]]) -> list[str]:
+    """Gives what each work gives in a forked child of its own, all at the same time; nothing where that dies."""
+    told = []
+    for child, reading in [in_child(work) for work in works]:
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            told.append(pipe.read())
+        os.waitpid(child, 0)
+    return told
+
+
+def in_child(work: Callable[[], str]) -> tuple[int, int]:
+    """Gives the process id of a forked child, and where what it gives is read."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -84,10 +99,7 @@ def in_child(work: Callable[[], str]) -> str:
             pipe.write(work())
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    return told
+    return child, reading
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_the_first_moments_may_be_interrupted_too(
 
 def test_the_first_command_may_be_interrupted_at_any_step(tmp_path: Path) -> None:
     """Wherever in a session's first command a Ctrl-C comes, imports and locks included, the next command works."""
-    program = f"import sys; sys.path.append({str(ROOT)!r}); from tests.magics.first_command import main; main(12)"
+    program = f"import sys; sys.path.append({str(ROOT)!r}); from tests.magics.first_command import main; main(9)"
     environment = environment_in(tmp_path / "e2b-magic")
     try:
         told = subprocess.run(
@@ -111,7 +111,7 @@ def test_the_first_command_may_be_interrupted_at_any_step(tmp_path: Path) -> Non
         )
     finally:
         runtime.stop(tmp_path / "e2b-magic" / "embedded")
-    assert told.stdout == "tried 12\n", told.stderr
+    assert told.stdout == "tried 9\n", told.stderr
 
 
 @pytest.mark.parametrize("cell", ["%e2b run --no-cache sleep 54321", "%e2b put {here}/big big"])
