@@ -21,7 +21,6 @@ from e2b_magic.magics.display import Text
 from e2b_magic.magics.options import environment, local_paths, seconds, values_of
 from e2b_magic.magics.past import FILTERS, at_most, chosen_record, recent_ids, wanted_records
 from e2b_magic.quantities import counted
-from e2b_magic.results import failure_of
 from e2b_magic.terminal import one_line
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ def rerun(context: Context, arguments: argparse.Namespace) -> ExecutionResult:
     finally:
         printer.finish()
     if raises and not result.ok:
+        from e2b_magic.results import failure_of  # here, as most commands need none
+
         raise failure_of(result)
     return result
 

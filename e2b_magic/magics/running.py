@@ -27,7 +27,6 @@ from e2b_magic.magics.options import (
     working_directory,
 )
 from e2b_magic.quantities import span
-from e2b_magic.results import failure_of, last_words
 
 if TYPE_CHECKING:
     from e2b_magic.records import BackgroundJob, ExecutionResult
@@ -122,6 +121,8 @@ def _execute(
     try:
         result = _run(context, arguments, command, cachable=cachable)
         if not result.ok:
+            from e2b_magic.results import failure_of  # here, as most commands need none
+
             failure = failure_of(result)
     except CommandError as error:
         if error.result is None:
@@ -135,6 +136,8 @@ def _execute(
 
 def _with_last_words(failure: CommandError, result: ExecutionResult) -> CommandError:
     """Gives an error that tells also why, which `--quiet` has shown to nobody."""
+    from e2b_magic.results import last_words
+
     said = last_words(result.stderr or result.stdout)
     return type(failure)(f"{failure}: {said} (%e2b show has all that it wrote)", result) if said else failure
 
