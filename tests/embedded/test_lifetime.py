@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -146,7 +146,7 @@ def test_even_a_stopped_agent_does_not_outlive_it(tmp_path: Path) -> None:
                 assert (psutil.wait_procs([agent], timeout=3 if without else 20)[1] == []) == (not without)
             finally:
                 for child in children:
-                    if child.is_running():
+                    with suppress(psutil.NoSuchProcess):
                         child.kill()
 
 
