@@ -96,9 +96,12 @@ def test_an_edit_appears_without_a_reload(cells: Cells, lab: tuple[str, Jupyter]
     if "yes" not in told.inner_text():
         pytest.skip("no npm under /usr, or its registry does not answer from a sandbox")
     sockets = _sockets(page)
+    page.on("console", lambda message: print(message.text))  # where a page that does not change says why
     cells.run("%e2b setup web --template vite-react", "Project web is ready", patience=600_000)
     cells.run("%e2b dev npm run dev", "running on port 5173", patience=180_000)
-    cells.run("%e2b preview --height 300")
+    # What is edited before Vite's own socket is there is told to no page.
+    with page.expect_console_message(lambda message: "[vite] connected" in message.text, timeout=PATIENCE):
+        cells.run("%e2b preview --height 300")
     shown, frame = _frame(cells, way)
     shown.get_by_role("button").click()
     shown.get_by_text("Clicked 1 times").wait_for()
